@@ -1,0 +1,77 @@
+// What the kernel side and the user side agree on; types and codes only. Twin of stacks_tui/records.py
+// and stacks_tui/kinds.py (a contract test compares them). Values are never reused.
+#pragma once
+
+enum kind {
+  KIND_PROFILE = 1,
+  KIND_SWITCH = 2,
+  KIND_WAIT = 3,
+  KIND_RSS = 4,
+  KIND_BLK_READ = 5,
+  KIND_BLK_WRITE = 6,
+  KIND_VFS_READ = 7,
+  KIND_VFS_WRITE = 8,
+  KIND_TCP_SEND = 9,
+  KIND_TCP_RECV = 10,
+  KIND_UDP_SEND = 11,
+  KIND_UDP_RECV = 12,
+  KIND_TRACE_EXIT = 13,
+  KIND_TRACE_CLOSE = 14,
+  KIND_COUNT = 15,
+};
+
+enum event_flag {
+  EVENT_OPEN = 1,
+  EVENT_BEGAN_BEFORE = 2,
+  EVENT_USER_TRUNCATED = 4,
+  EVENT_KERNEL_TRUNCATED = 8,
+  EVENT_PREEMPTED = 16,
+};
+
+// What ended the walk of a user stack.
+enum stack_status {
+  STACK_COMPLETE = 0,
+  STACK_CUT = 1,
+  STACK_FAULT = 2,
+  STACK_NO_RULE = 3,
+  STACK_FP_END = 4,
+  STACK_NO_REGS = 5,
+  STACK_NO_SPACE = 6,
+  STACK_STATUS_COUNT = 7,
+};
+
+enum stack_flag {
+  STACK_KERNEL_CUT = 1,
+};
+
+struct event {
+  u64 time;      // end of the event, ns, CLOCK_MONOTONIC
+  u64 duration;  // ns
+  u64 amount;    // by kind
+  u64 ustack;    // stack ids, 0: none taken
+  u64 kstack;
+  u64 span_id;
+  u64 word0;     // wait: wstack; rss: delta; trace_*: id
+  u64 word1;     // trace_*: parent_id
+  u32 tgid;
+  u32 pid;
+  u32 waker;
+  u32 state;
+  u16 cpu;
+  u8 kind;
+  u8 flags;
+  u32 reserved;
+};
+
+// Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow.
+struct stack_header {
+  u64 id;
+  u64 time;
+  u32 tgid;
+  u32 pid;
+  u16 n_kernel;
+  u16 n_user;
+  u8 status;
+  u8 flags;
+  u16 by_frame_pointer;
+};
