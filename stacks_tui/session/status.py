@@ -1,0 +1,92 @@
+"""What a recording says of itself: a `Status` each second while it runs, an `Outcome` at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stacks_tui.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class KindCount:
+    """Events of one kind since the recording began."""
+
+    kind: Kind
+    received: int = 0
+    lost: int = 0
+    """Happened, and could not be received. received + lost = happened."""
+    truncated: int = 0
+    """Received events of which a stack was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The recording at one moment. Totals, so that a status that is never shown costs nothing."""
+
+    phase: str
+    """What it does now: `compiling`, `attaching switch`, `waiting for nginx`, `recording`, …"""
+    elapsed_s: float = 0.0
+    """Since the first program was attached; 0 before."""
+    rate: float = 0.0
+    """Events received per second, over the time since the status before."""
+    kinds: tuple[KindCount, ...] = ()
+    ring_share: float = 0.0
+    """The fuller of the two rings, 0 to 1, at its fullest since the status before."""
+    bytes_on_disk: int = 0
+    notes: tuple[str, ...] = ()
+    """What the user should know, new since the status before: kinds that can't be had, and why."""
+
+    @property
+    def received(self) -> int:
+        """Events of all kinds."""
+        return sum(count.received for count in self.kinds)
+
+    @property
+    def lost(self) -> int:
+        """Events of all kinds that were lost."""
+        return sum(count.lost for count in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class TopStack:
+    """One of a kind's heaviest stacks."""
+
+    value: int
+    unit: str
+    """`ns`, `bytes` or `events`."""
+    frames: tuple[str, ...]
+    """Names, leaf first."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindOutcome:
+    """One kind of a finished recording. Shares are of the events that have a stack, 0 to 1."""
+
+    kind: Kind
+    events: int
+    lost: int = 0
+    truncated: float = 0.0
+    """Share with a stack that was cut."""
+    unresolved: float = 0.0
+    """Share with at least one frame that has no symbol."""
+    incomplete: float = 0.0
+    """Share whose user stack does not reach a start of a thread or program."""
+    top: tuple[TopStack, ...] = ()
+    """The heaviest stacks, heaviest first, at most five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished recording."""
+
+    directory: Path
+    kinds: tuple[KindOutcome, ...] = ()
+    elapsed_s: float = 0.0
+    bytes_on_disk: int = 0
+    exit_status: int | None = None
+    """Of the launched program, 128 + signal if one killed it; None: none was launched, or it
+    still runs."""
+    failure: str | None = None
+    """Why it ended early, one line (such as a full disk); what is whole was kept."""
+    notes: tuple[str, ...] = field(default=())
