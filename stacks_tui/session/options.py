@@ -1,4 +1,4 @@
-"""What one recording is asked to do, as a value: checked by the command line, obeyed by the recorder."""
+"""What one recording is asked to do: checked by the command line, obeyed by the recorder."""
 
 from __future__ import annotations
 

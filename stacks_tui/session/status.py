@@ -1,4 +1,4 @@
-"""What a recording says of itself: a `Status` each second while it runs, an `Outcome` at its end."""
+"""What a recording says of itself: a `Status` each second, an `Outcome` at its end."""
 
 from __future__ import annotations
 
@@ -61,16 +61,19 @@ class TopStack:
 
 @dataclass(frozen=True, slots=True)
 class KindOutcome:
-    """One kind of a finished recording. Shares are of the events that have a stack, 0 to 1."""
+    """One kind of a finished recording.
+
+    Shares, 0 to 1, are of the events that have a stack; None: no event has one.
+    """
 
     kind: Kind
     events: int
     lost: int = 0
-    truncated: float = 0.0
+    truncated: float | None = None
     """Share with a stack that was cut."""
-    unresolved: float = 0.0
+    unresolved: float | None = None
     """Share with at least one frame that has no symbol."""
-    incomplete: float = 0.0
+    incomplete: float | None = None
     """Share whose user stack does not reach a start of a thread or program."""
     top: tuple[TopStack, ...] = ()
     """The heaviest stacks, heaviest first, at most five."""
