@@ -1,0 +1,181 @@
+// switch: a thread leaves the CPU. wait: it is back. With who woke it, and from which stack.
+//
+// current is the thread that leaves. A thread's slice began when its CPU last switched, so nothing is kept
+// for a thread on a CPU; while it is off, `threads` keeps the moment it left.
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+#define DEAD_STATES 0xb0  // EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD
+
+struct thread {
+  u64 off;      // when it left the CPU, ns; 0: it is on one
+  u64 ustack;   // of that moment
+  u64 kstack;
+  u64 woken;    // when it was put on a run queue, ns; 0: not yet
+  u64 wstack;   // the stack that woke it
+  u64 span_id;
+  u32 tgid;
+  u32 state;
+  u32 waker;
+  u32 flags;    // EVENT_PREEMPTED, EVENT_BEGAN_BEFORE
+};
+// Every traced thread that has left a CPU since the program was attached.
+BPF_F_TABLE("hash", u32, struct thread, threads, 65536, 0);
+// When each CPU last switched.
+BPF_F_TABLE("percpu_array", u32, u64, last_switch, 1, 0);
+
+static __always_inline void emit_wait(struct work *w, struct config *c, struct thread *t, u32 pid,
+                                      u64 now) {
+  struct event *e = &w->wait;
+  u64 runnable_since = t->flags & EVENT_PREEMPTED ? t->off : t->woken;
+  __builtin_memset(e, 0, sizeof(*e));
+  e->time = now;
+  e->duration = now - t->off;
+  e->kind = KIND_WAIT;
+  e->amount = runnable_since >= t->off && runnable_since <= now ? now - runnable_since : 0;
+  e->ustack = t->ustack;
+  e->kstack = t->kstack;
+  e->span_id = t->span_id;
+  if (!(t->flags & EVENT_PREEMPTED)) {
+    e->word0 = t->wstack;
+    e->waker = t->waker;
+  }
+  e->tgid = t->tgid;
+  e->pid = pid;
+  e->state = t->state;
+  e->cpu = bpf_get_smp_processor_id();
+  e->flags = t->flags;
+  if (e->duration < c->number[PROGRAM_SWITCH]) {
+    struct counts *counts = get_counts(KIND_WAIT);
+    if (counts) counts->below++;
+  } else {
+    emit(e);
+  }
+}
+
+// args: preempt, prev, next, and from 5.18 on prev_state
+int on_switch(struct bpf_raw_tracepoint_args *ctx) {
+  struct config *c = get_config();
+  u32 zero = 0, next = read_u32(ctx->args[2] + TASK_PID);
+  u64 now = bpf_ktime_get_ns();
+  u64 *last = last_switch.lookup(&zero);
+  struct work *w = get_work(SLOT_SWITCH);
+  if (!c || !last || !w) return 0;
+  u64 began = *last;
+  *last = now;
+
+  struct thread *t = next ? threads.lookup(&next) : 0;
+  if (t && t->off) {
+    emit_wait(w, c, t, next, now);
+    t->off = 0;
+    t->woken = 0;
+    t->waker = 0;
+    t->wstack = 0;
+  }
+  if (!traced(c)) return 0;
+  enter(w, SLOT_SWITCH);
+  begin_event(&w->event, KIND_SWITCH, now);
+  u32 state;
+#ifdef SWITCH_HAS_STATE
+  state = ctx->args[3];
+#else
+  state = read_u32(ctx->args[1] + TASK_STATE);
+#endif
+  w->event.state = state;
+  if (ctx->args[0] || !state) w->event.flags |= EVENT_PREEMPTED;
+  if (!began) {
+    began = c->attached[PROGRAM_SWITCH];
+    w->event.flags |= EVENT_BEGAN_BEFORE;
+  }
+  w->event.duration = now > began ? now - began : 0;
+  w->want = c->want[PROGRAM_SWITCH];
+  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+static __always_inline void finish_switch(struct work *w) {
+  struct config *c = get_config();
+  u32 pid = w->event.pid;
+  if (!c) return;
+  if (w->event.duration < c->number[PROGRAM_SWITCH]) {
+    struct counts *counts = get_counts(KIND_SWITCH);
+    if (counts) counts->below++;
+  } else {
+    emit(&w->event);
+  }
+  if ((w->event.state & DEAD_STATES) && !(w->event.flags & EVENT_PREEMPTED)) {
+    threads.delete(&pid);
+    return;
+  }
+  struct thread *t = threads.lookup(&pid);
+  if (t) {  // kept, for a waker may have come before the switch did
+    t->off = w->event.time;
+    t->ustack = w->event.ustack;
+    t->kstack = w->event.kstack;
+    t->woken = 0;
+    t->span_id = w->event.span_id;
+    t->tgid = w->event.tgid;
+    t->state = w->event.state;
+    t->flags = w->event.flags & EVENT_PREEMPTED;
+    return;
+  }
+  struct thread new = {};
+  new.off = w->event.time;
+  new.ustack = w->event.ustack;
+  new.kstack = w->event.kstack;
+  new.span_id = w->event.span_id;
+  new.tgid = w->event.tgid;
+  new.state = w->event.state;
+  new.flags = w->event.flags & EVENT_PREEMPTED;
+  if (threads.update(&pid, &new)) {  // full: its wait is lost
+    struct counts *counts = get_counts(KIND_WAIT);
+    if (counts) {
+      counts->happened++;
+      counts->lost++;
+    }
+  }
+}
+
+// The waker, in its own context. args: the task woken
+int on_waking(struct bpf_raw_tracepoint_args *ctx) {
+  u32 pid = read_u32(ctx->args[0] + TASK_PID);
+  struct thread *t = threads.lookup(&pid);
+  if (!t) return 0;
+  struct config *c = get_config();
+  struct work *w = get_work(SLOT_WAKING);
+  if (!c || !w) return 0;
+  int interrupt = in_interrupt(c);
+  t->waker = interrupt ? 0 : (u32)bpf_get_current_pid_tgid();
+  t->wstack = 0;
+  w->want = c->want[PROGRAM_SWITCH];
+  if (interrupt) w->want &= ~WANT_USER;  // whoever was interrupted has nothing to do with it
+  if (!w->want) return 0;
+  enter(w, SLOT_WAKING);
+  begin_event(&w->event, KIND_WAIT, bpf_ktime_get_ns());
+  w->key = pid;
+  if (w->want & WANT_KERNEL) w->base = take_kernel(ctx, w);
+  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+static __always_inline void finish_waking(struct work *w) {
+  u32 pid = w->key, base = w->base & 127;
+  if (!base && !w->n) return;
+  hash_frames(w, 0, &w->base, KERNEL_FRAMES);  // behind that of the user's
+  u64 hash = w->hash;
+  u64 id = publish(w, hash, base, w->n, w->n ? w->status : STACK_COMPLETE,
+                   base >= KERNEL_FRAMES ? STACK_KERNEL_CUT : 0, KIND_WAIT);
+  struct thread *t = threads.lookup(&pid);
+  if (t) t->wstack = id;
+}
+
+// It is on a run queue now. args: the task woken
+int on_wakeup(struct bpf_raw_tracepoint_args *ctx) {
+  u32 pid = read_u32(ctx->args[0] + TASK_PID);
+  struct thread *t = threads.lookup(&pid);
+  if (t && t->off && !t->woken) t->woken = bpf_ktime_get_ns();
+  return 0;
+}

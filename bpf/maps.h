@@ -1,0 +1,145 @@
+// Every map that more than one program uses, the configuration, the scratch memory and the counters.
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#pragma once
+
+enum program {
+  PROGRAM_PROFILE = 0,
+  PROGRAM_SWITCH = 1,
+  PROGRAM_RSS = 2,
+  PROGRAM_BLOCK = 3,
+  PROGRAM_VFS = 4,
+  PROGRAM_NET = 5,
+  PROGRAM_USDT = 6,
+  PROGRAM_COUNT = 8,
+};
+
+// Scratch memory is per CPU and per slot. Programs of different slots may interrupt each other on a
+// CPU; the kernel itself keeps a program from interrupting itself.
+enum slot {
+  SLOT_PROFILE = 0,  // a timer's interrupt, in the middle of anything
+  SLOT_SWITCH = 1,   // interrupts off
+  SLOT_WAKING = 2,   // also in interrupts
+  SLOT_RSS = 3,
+  SLOT_BLOCK = 4,  // also in interrupts
+  SLOT_VFS = 5,
+  SLOT_NET = 6,
+  SLOT_USDT = 7,
+  SLOT_COUNT = 8,
+};
+
+enum target_flag {
+  TARGET_ALL = 1,
+  TARGET_FOLLOW = 2,
+  TARGET_COMMS = 4,
+  TARGET_CGROUP = 8,
+};
+
+enum want {
+  WANT_USER = 1,
+  WANT_KERNEL = 2,
+  WANT_ACTIVE = 4,  // the program is attached
+};
+
+#define FRAMES 1024  // capacity of a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
+#define KERNEL_FRAMES 127  // kernel.perf_event_max_stack's default
+
+struct config {
+  u32 target_flags;
+  u32 own_tgid;  // the recorder itself, never traced
+  u64 cgroup_id;
+  u32 cgroup_level;
+  u32 max_frames;           // of a user stack; the rest is cut, and counted
+  u64 preempt_count;        // per-CPU address of the preemption count, 0: unknown
+  u32 cpu_count;            // possible CPUs
+  u32 unwind;               // 0: frame pointers only
+  u64 want[PROGRAM_COUNT];  // enum want
+  u64 number[PROGRAM_COUNT];
+  u64 attached[PROGRAM_COUNT];  // when the program was attached, ns, CLOCK_MONOTONIC
+};
+
+// Where the tables of a process lie: mappings[chunk].word[first * 4 ..], count of them, sorted.
+struct space {
+  u32 chunk;
+  u16 first, count;
+  u32 epoch;  // rises when code at an address was replaced
+  u32 reserved;
+};
+
+struct row_chunk {
+  char raw[16384 * 8];
+};
+struct mapping_chunk {
+  char raw[1024 * 32];
+};
+
+// The state of one walk, and then of what is made of it.
+struct work {
+  u64 ip, sp, bp;
+  u64 hash;
+  u64 bad;  // a read of user memory failed
+  u32 exact;  // ip is an instruction, not a return address
+  u32 base;   // frames before the user's (a waker's kernel part)
+  u32 n;      // user frames taken
+  u32 kernel;  // kernel frames taken
+  u32 status;
+  u32 by_frame_pointer;
+  u32 want;
+  u32 slot;
+  u32 outer;   // the slot that this one interrupted
+  u32 pid;     // whose stack it is
+  u32 hashed;  // the hash holds the user frames
+  u32 also;    // a second kind to emit for the same call
+  u64 key;     // waking: pid woken; block: the request
+  struct space space;
+  struct pt_regs regs;
+  struct event event;
+  struct event wait;
+  struct stack_header head;  // the frames must follow at once
+  u64 frames[FRAMES];
+};
+
+// One event each, fixed size. Sized by the recorder.
+BPF_RINGBUF_OUTPUT(events, 16);
+// A stack the first time it is seen: struct stack_header, then its frames.
+BPF_RINGBUF_OUTPUT(stacks, 16);
+// Stack ids published; the least recently used give way and are published again.
+BPF_F_TABLE("lru_hash", u64, u8, seen, 131072, 0);
+
+BPF_F_TABLE("array", u32, struct config, config, 1, 0);
+BPF_F_TABLE("percpu_array", u32, struct work, scratch, SLOT_COUNT, 0);
+// The slot whose walk is running on this CPU.
+BPF_F_TABLE("percpu_array", u32, u32, running, 1, 0);
+
+// What on_cpu_facts finds out about each CPU.
+struct cpu_facts {
+  u64 offset;  // what turns a per-CPU address of the kernel into this CPU's
+  u64 rq;      // the address of this CPU's run queue
+};
+BPF_F_TABLE("array", u32, struct cpu_facts, cpus, 1024, 0);
+
+// Traced processes by tgid, and names by comm (NUL padded).
+BPF_F_TABLE("hash", u32, u8, targets, 65536, 0);
+struct comm_key {
+  char raw[16];
+};
+BPF_F_TABLE("hash", struct comm_key, u8, comms, 256, 0);
+
+// Unwind tables: written by user space through their mmaps (BPF_F_MMAPABLE, 1024).
+BPF_F_TABLE("array", u32, struct row_chunk, rows, 128, 1024);
+BPF_F_TABLE("array", u32, struct mapping_chunk, mappings, 256, 1024);
+BPF_F_TABLE("hash", u32, struct space, spaces, 32768, 0);
+
+BPF_PROG_ARRAY(perf_programs, 2);  // a program array holds one type of program
+BPF_PROG_ARRAY(raw_programs, 2);
+enum tail { TAIL_UNWIND = 0, TAIL_FINISH = 1 };
+
+// Counters per kind and CPU.
+struct counts {
+  u64 happened;  // events that should be stored
+  u64 lost;      // of these, not stored: no room in the ring
+  u64 below;     // not stored: shorter than asked for
+  u64 stacks_lost;  // stacks that found no room in their ring
+  u64 kernel_cut;
+  u64 user[STACK_STATUS_COUNT];  // user stacks by what ended their walk
+};
+BPF_F_TABLE("percpu_array", u32, struct counts, counters, KIND_COUNT, 0);

@@ -1,0 +1,164 @@
+// The only door to a stack: take, hash, publish once, and go on to what the event's program does last.
+//
+// A handler fills its slot's `struct work` and ends with walk(): the user stack is unwound in tail calls
+// (unwind_step), after which finish() of the same slot takes the kernel stack, publishes both and emits.
+// Every path from enter() ends in leave(), so that an interrupted slot finds `running` as it left it.
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#pragma once
+
+#define USER_STACK 256  // BPF_F_USER_STACK
+#define USER_CS 3       // the privilege bits of cs in user mode
+
+static __always_inline void enter(struct work *w, u32 slot) {
+  u32 zero = 0;
+  u32 *now = running.lookup(&zero);
+  w->slot = slot;
+  w->pid = bpf_get_current_pid_tgid();
+  w->base = 0;
+  w->n = 0;
+  w->hash = 0;
+  w->bad = 0;
+  w->by_frame_pointer = 0;
+  w->status = STACK_NO_REGS;
+  w->also = 0;
+  w->hashed = 1;
+  if (now) {
+    w->outer = *now;
+    *now = slot;
+  }
+}
+
+static __always_inline void leave(struct work *w) {
+  u32 zero = 0;
+  u32 *now = running.lookup(&zero);
+  if (now) *now = w->outer;
+}
+
+// Publishes the first `kernel` frames and the `user` ones behind them; returns the stack's id.
+static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 user, u32 status,
+                                   u32 flags, u32 kind) {
+  u64 id = mix(mix(hash, status), (u64)kernel << 32 | user);
+  u8 one = 1;
+  if (!id) id = 1;
+  if (seen.lookup(&id)) return id;
+  w->head.id = id;
+  w->head.time = w->event.time;
+  w->head.tgid = user ? w->event.tgid : 0;
+  w->head.pid = w->event.pid;
+  w->head.n_kernel = kernel;
+  w->head.n_user = user;
+  w->head.status = status;
+  w->head.flags = flags;
+  w->head.by_frame_pointer = user ? w->by_frame_pointer : 0;
+  u32 frames = kernel + user;
+  if (frames > FRAMES - 1) frames = FRAMES - 1;
+  u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
+  if (!stacks.ringbuf_output(&w->head, size, NO_WAKEUP)) {
+    seen.update(&id, &one);
+  } else {
+    struct counts *counts = get_counts(kind);
+    if (counts) counts->stacks_lost++;
+  }
+  return id;
+}
+
+// The kernel stack into the first frames of the slot. Returns how many, 0 where there is none.
+static __always_inline u32 take_kernel(void *ctx, struct work *w) {
+  long size = bpf_get_stack(ctx, w->frames, KERNEL_FRAMES * 8, 0);
+  return size <= 0 ? 0 : (u32)size >> 3;
+}
+
+// Mixes into w->hash the frames [base, base + *n); at most `most`, a constant. Count and hash stay in
+// memory: what the verifier learns of them in a loop would keep it from seeing that all ways out are alike.
+static __always_inline void hash_frames(struct work *w, u32 base, u32 *n, u32 most) {
+#pragma clang loop unroll(disable)
+  for (u32 i = 0; i < most; i++) {
+    u32 at = base + i;
+    if (i >= *(volatile u32 *)n) break;
+    asm volatile("" : "+r"(at));  // the mask below is for the verifier: it must stay where it is
+    *(volatile u64 *)&w->hash = mix(*(volatile u64 *)&w->hash, w->frames[at & (FRAMES - 1)]);
+  }
+  asm volatile("" ::: "memory");
+}
+
+// What tells the user addresses of one process and program from those of another: the tgid, when it
+// started, how often it has exec'd, and how often code was replaced in it.
+static __always_inline u64 address_space_salt(struct work *w, u32 tgid) {
+  u64 task = (u64)current_task();
+  u64 leader = read_u64(task + TASK_GROUP_LEADER);
+  u64 salt = mix(tgid, read_u64(leader + TASK_START_TIME));
+  salt = mix(salt, read_u32(leader + TASK_SELF_EXEC_ID));
+  return mix(salt, w->space.epoch);
+}
+
+// Prepares the walk of the current task's user stack behind `w->base` frames. `interrupted`: the registers
+// of a sample, or null. Returns 1 where there is something to unwind by tables; 0: the stack is as
+// complete as it gets (w->n frames, maybe none).
+static __always_inline int begin_walk(void *ctx, struct pt_regs *interrupted, struct config *c,
+                                      struct work *w) {
+  u64 task = (u64)current_task();
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  __builtin_memset(&w->space, 0, sizeof(w->space));
+  if (!read_u64(task + TASK_MM)) {  // a kernel thread, or a task that has exited
+    w->want &= ~WANT_USER;
+    return 0;
+  }
+  struct space *space = spaces.lookup(&tgid);
+  if (space) w->space = *space;
+  w->hash = address_space_salt(w, tgid);
+  if (!space || !c->unwind) {
+    u32 most = c->max_frames, base = w->base & 127;
+    if (most > FRAMES - 256) most = FRAMES - 256;
+    long size = bpf_get_stack(ctx, &w->frames[base], most * 8, USER_STACK);
+    w->n = size <= 0 ? 0 : (u32)size >> 3;
+    w->by_frame_pointer = w->n;
+    w->status = !w->n ? STACK_FAULT : w->n >= most ? STACK_CUT : space ? STACK_FP_END : STACK_NO_SPACE;
+    w->hashed = 0;
+    return 0;
+  }
+  if (interrupted && (interrupted->cs & USER_CS) == USER_CS) {
+    w->regs = *interrupted;
+  } else if (bpf_probe_read_kernel(&w->regs, sizeof(w->regs), task_regs(current_task()))) {
+    return 0;
+  }
+  if (w->regs.cs != 0x33) {  // __USER_CS: anything else is 32-bit code
+    w->status = STACK_NO_REGS;
+    return 0;
+  }
+  w->ip = w->regs.ip;
+  w->sp = w->regs.sp;
+  w->bp = w->regs.bp;
+  w->exact = 1;
+  return 1;
+}
+
+// The user part is taken: its hash, where the unwinder hasn't made it on the way.
+static __always_inline void hash_user(struct work *w) {
+  if (!w->hashed) hash_frames(w, w->base & 127, &w->n, FRAMES - 256);
+}
+
+// Count how the walk ended, publish the stack. Returns its id, 0 for none.
+static __always_inline u64 publish_user(struct work *w, u32 kind) {
+  u32 n = w->n, status = w->status;
+  struct counts *counts = get_counts(kind);
+  if (!(w->want & WANT_USER)) return 0;
+  if (counts && status < STACK_STATUS_COUNT) counts->user[status]++;
+  if (!n) return 0;
+  return publish(w, w->hash, 0, n, status, 0, kind);
+}
+
+static __always_inline u64 publish_kernel(void *ctx, struct work *w, u32 kind) {
+  if (!(w->want & WANT_KERNEL)) return 0;
+  w->kernel = take_kernel(ctx, w);
+  if (!w->kernel) return 0;
+  w->hash = 0;
+  hash_frames(w, 0, &w->kernel, KERNEL_FRAMES);
+  u32 n = w->kernel;
+  u32 cut = n >= KERNEL_FRAMES ? STACK_KERNEL_CUT : 0;
+  if (cut) {
+    struct counts *counts = get_counts(kind);
+    if (counts) counts->kernel_cut++;
+    w->event.flags |= EVENT_KERNEL_TRUNCATED;
+  }
+  return publish(w, w->hash, n, 0, STACK_COMPLETE, cut, kind);
+}

@@ -1,0 +1,68 @@
+// The programs that others tail-call: the steps of a walk, and what comes last.
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+static __always_inline void finish(void *ctx, struct work *w) {
+  hash_user(w);
+  if (w->slot == SLOT_WAKING) {
+    finish_waking(w);
+    return;
+  }
+  u32 kind = w->event.kind;
+  if (w->status == STACK_CUT && w->n) w->event.flags |= EVENT_USER_TRUNCATED;
+  w->event.ustack = publish_user(w, kind);
+  w->event.kstack = publish_kernel(ctx, w, kind);
+  if (w->slot == SLOT_SWITCH) {
+    finish_switch(w);
+  } else if (w->slot == SLOT_BLOCK) {
+    finish_block(w);
+  } else {
+    emit(&w->event);
+    if (w->also) {
+      w->event.kind = w->also;
+      emit(&w->event);
+    }
+  }
+}
+
+// The slot whose walk this CPU is in the middle of.
+static __always_inline struct work *running_work(void) {
+  u32 zero = 0;
+  u32 *slot = running.lookup(&zero);
+  return slot ? get_work(*slot) : 0;
+}
+
+int unwind_sample(struct bpf_perf_event_data *ctx) {
+  struct config *c = get_config();
+  struct work *w = get_work(SLOT_PROFILE);
+  if (!c || !w) return 0;
+  if (unwind_step(w) == STACK_CUT && w->n < c->max_frames) perf_programs.call(ctx, TAIL_UNWIND);
+  perf_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int finish_sample(struct bpf_perf_event_data *ctx) {
+  struct work *w = get_work(SLOT_PROFILE);
+  if (!w) return 0;
+  finish(ctx, w);
+  leave(w);
+  return 0;
+}
+
+int unwind_raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct config *c = get_config();
+  struct work *w = running_work();
+  if (!c || !w) return 0;
+  if (unwind_step(w) == STACK_CUT && w->n < c->max_frames) raw_programs.call(ctx, TAIL_UNWIND);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int finish_raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct work *w = running_work();
+  if (!w) return 0;
+  finish(ctx, w);
+  leave(w);
+  return 0;
+}

@@ -1,0 +1,43 @@
+// What follows a process through fork, exec and exit, in the kernel, before its next event.
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+// args: parent (the current task), child
+int on_fork(struct bpf_raw_tracepoint_args *ctx) {
+  struct config *c = get_config();
+  u32 child = read_u32(ctx->args[1] + TASK_TGID), parent = bpf_get_current_pid_tgid() >> 32;
+  u8 one = 1;
+  if (!c || child == parent) return 0;  // a thread
+  struct space *space = spaces.lookup(&parent);
+  if (space) {  // the child's memory is its parent's
+    struct space copy = *space;
+    spaces.update(&child, &copy);
+  }
+  if ((c->target_flags & TARGET_FOLLOW) && traced(c)) targets.update(&child, &one);
+  return 0;
+}
+
+// args: the task (the current one), …
+int on_exec(struct bpf_raw_tracepoint_args *ctx) {
+  struct config *c = get_config();
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  spaces.delete(&tgid);
+  if (!c) return 0;
+  struct resident new = {};
+  new.mm = read_u64((u64)current_task() + TASK_MM);
+  new.fresh = 1;
+  if ((c->want[PROGRAM_RSS] & WANT_ACTIVE) && traced(c)) {
+    residents.update(&tgid, &new);
+  } else {
+    residents.delete(&tgid);
+  }
+  return 0;
+}
+
+// args: the task (the current one), …
+int on_exit(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id, tgid = id >> 32;
+  calls.delete(&pid);
+  if (pid == tgid) residents.delete(&tgid);
+  return 0;
+}

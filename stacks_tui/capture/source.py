@@ -1,0 +1,41 @@
+"""Splices the BPF programs into one text for BCC.
+
+Comes in: the folder `bpf/`. Goes out: one C text, with `#line` marks so that a compiler's message names the
+file and line that one edits. (BCC rewrites map accesses in the main text only, not in an included header.)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PARTS = (
+    "event.h",
+    "maps.h",
+    "emit.h",
+    "target.h",
+    "unwind.h",
+    "stack.h",
+    "cpu.bpf.c",
+    "kinds/profile.bpf.c",
+    "kinds/switch.bpf.c",
+    "kinds/rss.bpf.c",
+    "kinds/block.bpf.c",
+    "kinds/vfs.bpf.c",
+    "kinds/net.bpf.c",
+    "tasks.bpf.c",
+    "tails.bpf.c",
+)
+"""In the order in which they need each other."""
+
+_PREAMBLE = "#include <uapi/linux/ptrace.h>\n#include <uapi/linux/bpf_perf_event.h>\n"
+_ONCE = re.compile(r"^#pragma once$", re.MULTILINE)
+
+
+def splice(folder: Path) -> str:
+    """One text of all parts in `folder` (the project's `bpf/`)."""
+    texts = [_PREAMBLE]
+    for part in PARTS:
+        body = _ONCE.sub("", (folder / part).read_text(encoding="utf-8"))
+        texts.append(f'#line 1 "bpf/{part}"\n{body}')
+    return "\n".join(texts)
