@@ -36,6 +36,15 @@ def _visible(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def valid(text: str) -> str:
+    """The text with bytes that were not UTF-8 as escapes, and nothing else changed: for JSON."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        raw = text.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace")
+
+
 def cell_width(text: str) -> int:
     """Columns that printable text takes on a terminal."""
     if text.isascii():

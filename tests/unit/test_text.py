@@ -170,3 +170,11 @@ def test_percent_never_rounds_to_none_or_all(part: int, whole: int) -> None:
 )
 def test_quantity(value: int, unit: str, shown: str) -> None:
     assert text.quantity(value, unit) == shown
+
+
+@given(ANY)
+def test_valid_text_can_be_encoded_and_keeps_what_is_valid(value: str) -> None:
+    valid = text.valid(value)
+    valid.encode("utf-8")
+    if not any("\ud800" <= char <= "\udfff" for char in value):
+        assert valid == value
