@@ -1,7 +1,7 @@
 """Finds the distribution's BCC package for any CPython.
 
-Debian and Ubuntu install `bcc` for the system's Python only; it is pure Python over libbcc, so another
-CPython 3 can import it from where it lies, without seeing anything else of that folder.
+Debian and Ubuntu install `bcc` for the system's Python only; it is pure Python over libbcc, so
+another CPython 3 can import it from where it lies, without seeing anything else of that folder.
 """
 
 from __future__ import annotations

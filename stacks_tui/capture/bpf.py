@@ -1,7 +1,7 @@
 """bpf(2) and perf_event_open(2) through ctypes: maps, programs, attachment.
 
-Comes in: shapes and instructions from `compile`. Goes out: file descriptors, and values of maps as bytes.
-Struct layouts: include/uapi/linux/bpf.h (union bpf_attr) and perf_event.h, stable since 5.15 and before.
+Comes in: shapes and instructions from `compile`. Goes out: file descriptors, and values of maps as
+bytes. Struct layouts: include/uapi/linux/bpf.h (union bpf_attr) and perf_event.h, stable.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import os
 import platform
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from stacks_tui.errors import MachineError, StacksError
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
-_MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = range(6)
+_MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = range(6)  # enum bpf_cmd
+_PROG_TEST_RUN = 10
 _RAW_TRACEPOINT_OPEN = 17
 
-PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH = 5, 6, 10
+PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, RINGBUF = 5, 6, 10, 27
 _PERCPU_TYPES = (PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH)
 
 PROGRAM_PERF_EVENT = 7
@@ -93,18 +95,20 @@ class BpfMap:
         self._size = (value + 7 & ~7) * possible_cpus() if per_cpu else value
         self._key = ctypes.create_string_buffer(max(key, 1))
         self._value = ctypes.create_string_buffer(max(self._size, 1))
+        self._lock = threading.Lock()
         self._place = struct.pack(
             "<I4xQQQ", self.fd, ctypes.addressof(self._key), ctypes.addressof(self._value), 0
         )
 
     def get(self, key: bytes) -> bytes | None:
         """The value at `key`, or None."""
-        ctypes.memmove(self._key, key, len(key))
-        try:
-            _bpf(_LOOKUP, self._place)
-        except FileNotFoundError:
-            return None
-        return self._value.raw
+        with self._lock:
+            ctypes.memmove(self._key, key, len(key))
+            try:
+                _bpf(_LOOKUP, self._place)
+            except FileNotFoundError:
+                return None
+            return self._value.raw
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value at `key`.
@@ -112,28 +116,31 @@ class BpfMap:
         Raises:
             OSError: E2BIG where the map is full.
         """
-        ctypes.memmove(self._key, key, len(key))
-        ctypes.memmove(self._value, value, len(value))
-        _bpf(_UPDATE, self._place)
+        with self._lock:
+            ctypes.memmove(self._key, key, len(key))
+            ctypes.memmove(self._value, value, len(value))
+            _bpf(_UPDATE, self._place)
 
     def drop(self, key: bytes) -> bool:
         """Delete `key`; False where it wasn't there."""
-        ctypes.memmove(self._key, key, len(key))
-        try:
-            _bpf(_DELETE, self._place)
-        except FileNotFoundError:
-            return False
-        return True
+        with self._lock:
+            ctypes.memmove(self._key, key, len(key))
+            try:
+                _bpf(_DELETE, self._place)
+            except FileNotFoundError:
+                return False
+            return True
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of a hash map, each key once even while the map changes."""
+        before = ctypes.create_string_buffer(self.shape.key_size)
         following = ctypes.create_string_buffer(self.shape.key_size)
         key: bytes | None = None
         for _ in range(2 * self.max_entries):
             at = 0
             if key is not None:
-                ctypes.memmove(self._key, key, len(key))
-                at = ctypes.addressof(self._key)
+                ctypes.memmove(before, key, len(key))
+                at = ctypes.addressof(before)
             try:
                 _bpf(_NEXT_KEY, struct.pack("<I4xQQQ", self.fd, at, ctypes.addressof(following), 0))
             except FileNotFoundError:
@@ -204,6 +211,30 @@ def load_program(name: str, program_type: int, code: Instructions) -> int:
         ) from error
 
 
+def run_on_cpu(program: int, cpu: int) -> None:
+    """Run a raw tracepoint program once on a CPU, its arguments zero (BPF_PROG_TEST_RUN)."""
+    arguments = ctypes.create_string_buffer(64)
+    on_cpu = 1
+    head = struct.pack(
+        "<IIIIQQIIIIQQII",
+        program,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        64,
+        0,
+        ctypes.addressof(arguments),
+        0,
+        on_cpu,
+        cpu,
+    )
+    _bpf(_PROG_TEST_RUN, head)
+
+
 def attach_raw_tracepoint(program: int, name: str) -> int:
     """Attach to a raw tracepoint; the descriptor returned holds the attachment.
 
@@ -215,7 +246,7 @@ def attach_raw_tracepoint(program: int, name: str) -> int:
 
 
 def attach_cpu_clock(program: int, cpu: int, period_ns: int) -> int:
-    """Run a program each `period_ns` of a CPU's clock; the descriptor returned holds the attachment."""
+    """Run a program each `period_ns` of a CPU's clock; the descriptor holds the attachment."""
     software, cpu_clock = 1, 0
     attributes = struct.pack("<IIQQQQQ", software, 128, cpu_clock, period_ns, 0, 0, 0).ljust(
         128, b"\0"
@@ -235,7 +266,7 @@ def attach_cpu_clock(program: int, cpu: int, period_ns: int) -> int:
 
 
 def program_statistics(program: int) -> dict[str, int]:
-    """The kernel's own counts of a program: `run_cnt`, `recursion_misses`, `verified_insns` … (fdinfo)."""
+    """The kernel's own counts of a program: `recursion_misses`, `verified_insns` … (fdinfo)."""
     text = Path(f"/proc/self/fdinfo/{program}").read_text(encoding="ascii")
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {name: int(value) for name, value in pairs if value.strip().isdigit()}

@@ -1,8 +1,8 @@
 """Struct offsets and raw tracepoints of the running kernel, from its BTF, by libbpf.
 
-Comes in: names. Goes out: byte offsets, sizes, and how many arguments a tracepoint's program gets. Nothing is
-ever derived from a version number. libbpf comes with libbcc (Debian, Ubuntu: libbpf.so.1 or .0). The format is
-Documentation/bpf/btf.rst.
+Comes in: names. Goes out: byte offsets, sizes, and how many arguments a tracepoint's program gets.
+Nothing is ever derived from a version number. libbpf comes with libbcc (Debian, Ubuntu:
+libbpf.so.1 or .0). The format is Documentation/bpf/btf.rst.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class KernelTypes:
             )
 
     def member(self, struct_name: str, path: str) -> Member | None:
-        """A member by dotted path, anonymous structs and unions entered; None where there is none."""
+        """A member by dotted path, anonymous parts entered; None where there is none."""
         type_id = self._find(struct_name, _STRUCT)
         at = 0
         for name in path.split("."):
@@ -76,7 +76,7 @@ class KernelTypes:
         return self._type(type_id)[2]
 
     def raw_tracepoint_arguments(self, name: str) -> int | None:
-        """How many arguments a raw tracepoint gives its program; None where the kernel has no such one."""
+        """How many arguments a raw tracepoint gives; None where the kernel has no such one."""
         type_id = self._find(f"btf_trace_{name}", _TYPEDEF)
         if not type_id:
             return None

@@ -1,9 +1,9 @@
 """Compiles the BPF programs with BCC, in a process of its own, and keeps the bytecode.
 
-Comes in: the spliced C text and its defines. Goes out: an `ObjectCode`: the maps' shapes and each program's
-instructions, with the places where a map's descriptor goes. clang takes a second and 100 MB; the child takes
-both with it when it ends, and the next start reads the bytecode from the cache. (BCC may also end its process
-on an error of LLVM's; here that is only a failed compilation.)
+Comes in: the spliced C text and its defines. Goes out: an `ObjectCode`: the maps' shapes and each
+program's instructions, with the places where a map's descriptor goes. clang takes a second and
+100 MB; the child takes both with it when it ends, and the next start reads the bytecode from the
+cache. (BCC may also end its process on an error of LLVM's; here that is only a failed compilation.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CACHE_FORMAT = 1
 _LOAD_MAP = 0x18  # BPF_LD | BPF_DW | BPF_IMM
 _PSEUDO_MAP_FD = 1
 _RUNNING_MAP = 0x7FFFFFF0
-"""Stands for the descriptor of the map `running` where a program wants the map itself (bpf/cpu.bpf.c)."""
+"""Stands for the descriptor of the map `running` where a program wants the map (bpf/cpu.bpf.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def child() -> None:
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what clang and libbcc print is no part of the answer
     bcc = import_bcc()
-    from bcc.libbcc import lib  # type: ignore[import-untyped]
+    from bcc.libbcc import lib
 
     flags = [f"-D{name}={value}" for name, value in wanted["defines"].items()]
     module = bcc.BPF(text=wanted["source"], cflags=[*flags, "-Wno-everything"]).module

@@ -1,7 +1,7 @@
-"""What the BPF programs must know of the running kernel: struct offsets, and which tracepoints there are.
+"""What the BPF programs must know of the running kernel: struct offsets, and its tracepoints.
 
-Comes in: the kernel's BTF. Goes out: defines for the compiler, and for each program the tracepoints that it
-attaches to, or why it can't.
+Comes in: the kernel's BTF. Goes out: defines for the compiler, and for each program the tracepoints
+that it attaches to, or why it can't.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ OFFSETS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("TASK_START_TIME", "task_struct", ("start_time",), True),
     ("TASK_SELF_EXEC_ID", "task_struct", ("self_exec_id",), True),
     ("TASK_STATE", "task_struct", ("__state", "state"), True),
-    ("TASK_PREEMPT_COUNT", "task_struct", ("thread_info.preempt_count", "thread_info.preempt.count"), False),
+    (
+        "TASK_PREEMPT_COUNT",
+        "task_struct",
+        ("thread_info.preempt_count", "thread_info.preempt.count"),
+        False,
+    ),
     ("TASK_CFS_RQ", "task_struct", ("se.cfs_rq",), False),
     ("CFS_RQ_RQ", "cfs_rq", ("rq",), False),
     ("MM_RSS_STAT", "mm_struct", ("rss_stat",), True),
@@ -85,7 +90,8 @@ def read_layout(types: KernelTypes) -> KernelLayout:
             defines[define] = at
         elif needed:
             raise MachineError(
-                f"this kernel ({platform.release()}) has no {struct_name}.{paths[0]}; kernels from 5.15 on are supported."
+                f"this kernel ({platform.release()}) has no {struct_name}.{paths[0]}; "
+                "kernels from 5.15 on are supported."
             )
     if "CFS_RQ_RQ" not in defines:
         defines.pop("TASK_CFS_RQ", None)
@@ -100,9 +106,7 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         defines["RSS_MEMBER_SIZE"] = 8
     unavailable = {}
     for program, tracepoints in TRACEPOINTS.items():
-        missing = [
-            name for name, _ in tracepoints if types.raw_tracepoint_arguments(name) is None
-        ]
+        missing = [name for name, _ in tracepoints if types.raw_tracepoint_arguments(name) is None]
         if missing:
             since = f" (there from Linux {_SINCE[program]} on)" if program in _SINCE else ""
             instead = f"; {_INSTEAD[program]}" if program in _INSTEAD else ""

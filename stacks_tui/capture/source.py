@@ -1,7 +1,8 @@
 """Splices the BPF programs into one text for BCC.
 
-Comes in: the folder `bpf/`. Goes out: one C text, with `#line` marks so that a compiler's message names the
-file and line that one edits. (BCC rewrites map accesses in the main text only, not in an included header.)
+Comes in: the folder `bpf/`. Goes out: one C text, with `#line` marks so that a compiler's message
+names the file and line that one edits. (BCC rewrites map accesses in the main text only, not in an
+included header.)
 """
 
 from __future__ import annotations

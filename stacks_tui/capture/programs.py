@@ -1,0 +1,330 @@
+"""The loaded BPF programs: made once, then kinds are attached, changed and detached while they run.
+
+Comes in: sizes and `ProgramSpec`s. Goes out: the two rings, the counters, and the maps through
+which the target filter and the unwinder's tables reach the kernel. The only door to the kernel
+side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.capture import bpf
+from stacks_tui.capture.btf import KernelTypes
+from stacks_tui.capture.compile import ObjectCode, compile_programs
+from stacks_tui.capture.counters import KindCounts, read_counters
+from stacks_tui.capture.layout import TASK_TRACEPOINTS, TRACEPOINTS, KernelLayout, read_layout
+from stacks_tui.capture.ringbuf import EventRing, StackRing
+from stacks_tui.capture.source import splice
+from stacks_tui.capture.syscalls import families
+from stacks_tui.diskcache import DiskCache
+from stacks_tui.errors import MachineError
+from stacks_tui.kinds import Kind, ProgramSpec
+from stacks_tui.records import EVENT, EventFlag
+
+PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net": 5, "usdt": 6}
+"""`enum program` of bpf/maps.h."""
+
+DEFAULT_RING_BYTES = 32 << 20
+STACK_RING_BYTES = 8 << 20
+_WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
+_TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
+_CONFIG = struct.Struct("<IIQIIQII8Q8Q8Q")
+_THREAD = np.dtype(
+    [
+        ("off", "<u8"),
+        ("ustack", "<u8"),
+        ("kstack", "<u8"),
+        ("woken", "<u8"),
+        ("wstack", "<u8"),
+        ("span_id", "<u8"),
+        ("tgid", "<u4"),
+        ("state", "<u4"),
+        ("waker", "<u4"),
+        ("flags", "<u4"),
+    ]
+)
+"""`struct thread` of bpf/kinds/switch.bpf.c."""
+
+
+class Programs:
+    """The kernel side of one recording."""
+
+    def __init__(
+        self,
+        bpf_folder: Path,
+        cache: DiskCache | None,
+        *,
+        ring_bytes: int = DEFAULT_RING_BYTES,
+        max_frames: int = 512,
+        unwind: bool = True,
+        report: Callable[[str], None] = lambda phase: None,
+    ) -> None:
+        """Compile (or take from the cache), make the maps, load what every recording needs.
+
+        Raises:
+            MachineError: the kernel, the user or a missing BCC does not allow it.
+        """
+        report("reading the kernel's types")
+        self._layout: KernelLayout = read_layout(KernelTypes())
+        report("compiling")
+        self._code: ObjectCode = compile_programs(
+            splice(bpf_folder), self._layout.defines, bpf_folder / "stubs", cache
+        )
+        report("loading")
+        self._open = contextlib.ExitStack()
+        self._maps = {
+            shape.name: self._make_map(shape.name, ring_bytes) for shape in self._code.maps
+        }
+        self._programs: dict[str, int] = {}
+        self._attached: dict[str, contextlib.ExitStack] = {}
+        self._specs: dict[str, ProgramSpec] = {}
+        self._want = [0] * 8
+        self._number = [0] * 8
+        self._since = [0] * 8
+        self._flags = 0
+        self._cgroup = (0, 0)
+        self._max_frames = max_frames
+        self._unwind = unwind
+        self._preempt_count = 0
+        self._survey_cpus()
+        self._configure()
+        for number, family in families():
+            self._maps["families"].put(struct.pack("<I", number), struct.pack("<I", family))
+        for tracepoint, function in TASK_TRACEPOINTS:
+            link = bpf.attach_raw_tracepoint(self._load(function), tracepoint)
+            self._open.callback(os.close, link)
+        self.events = EventRing(self._maps["events"])
+        self.stacks = StackRing(self._maps["stacks"])
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """By program of `-p`: why this kernel can't give it."""
+        return self._layout.unavailable
+
+    @property
+    def attached(self) -> dict[str, ProgramSpec]:
+        """What collects now."""
+        return dict(self._specs)
+
+    def attach(self, spec: ProgramSpec) -> None:
+        """Start a program, or change its letters and number if it runs.
+
+        Raises:
+            MachineError: this kernel has not the tracepoints.
+        """
+        reason = self.unavailable.get(spec.program)
+        if reason:
+            raise MachineError(f"can't record {spec.program}: {reason}.")
+        running = self._specs.get(spec.program)
+        if running is not None and (spec.program != "profile" or running.number == spec.number):
+            self._set_program(spec, time.monotonic_ns())
+            self._specs[spec.program] = spec
+            return
+        self.detach(spec.program)
+        links = contextlib.ExitStack()
+        try:
+            self._load_tails(perf=spec.program == "profile")
+            loaded = [(name, self._load(function)) for name, function in TRACEPOINTS[spec.program]]
+            sampler = self._load("on_sample") if spec.program == "profile" else None
+            if spec.program == "switch":
+                self._forget_switches()
+            self._set_program(spec, time.monotonic_ns())
+            for tracepoint, program in loaded:
+                links.callback(os.close, bpf.attach_raw_tracepoint(program, tracepoint))
+            if sampler is not None:
+                for cpu in bpf.online_cpus():
+                    fd = bpf.attach_cpu_clock(sampler, cpu, self._number[0])
+                    links.callback(os.close, fd)
+        except BaseException:
+            links.close()
+            raise
+        self._attached[spec.program] = links
+        self._specs[spec.program] = spec
+
+    def detach(self, program: str) -> None:
+        """Stop a program; what it has emitted stays in the ring."""
+        links = self._attached.pop(program, None)
+        if links is None:
+            return
+        links.close()
+        del self._specs[program]
+        self._want[PROGRAM_INDEX[program]] = 0
+        self._configure()
+
+    def detach_all(self) -> None:
+        """Stop every program."""
+        for program in list(self._attached):
+            self.detach(program)
+
+    def counters(self) -> dict[Kind, KindCounts]:
+        """What was counted so far, per kind."""
+        return read_counters(self._maps["counters"])
+
+    def skipped_runs(self) -> dict[str, int]:
+        """Runs that the kernel skipped, a program being interrupted by itself; by function."""
+        counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
+        return {
+            name: c["recursion_misses"] for name, c in counts.items() if c.get("recursion_misses")
+        }
+
+    def verified_instructions(self) -> dict[str, int]:
+        """Instructions that the verifier worked through, by function (kernels from 6.1 on)."""
+        counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
+        return {name: c["verified_insns"] for name, c in counts.items() if "verified_insns" in c}
+
+    def open_waits(self, now: int) -> npt.NDArray[np.void]:
+        """The waits that have not ended, as events (dtype `EVENT`) up to `now`; when detached."""
+        pairs = list(self._maps["threads"].items())
+        pids = np.frombuffer(b"".join(key for key, _ in pairs), "<u4")
+        threads = np.frombuffer(b"".join(value for _, value in pairs), _THREAD)
+        there = np.array([Path(f"/proc/{pid}").exists() for pid in pids.tolist()], bool)
+        chosen = (threads["off"] > 0) & (threads["off"] <= now) & there
+        threads, pids = threads[chosen], pids[chosen]
+        events = np.zeros(len(threads), EVENT)
+        events["time"] = now
+        events["duration"] = now - threads["off"]
+        preempted = threads["flags"] & EventFlag.PREEMPTED != 0
+        since = np.where(preempted, threads["off"], threads["woken"])
+        events["amount"] = np.where(since >= threads["off"], now - since, 0)
+        for name in ("ustack", "kstack", "span_id", "tgid", "state"):
+            events[name] = threads[name]
+        events["word0"] = np.where(preempted, 0, threads["wstack"])
+        events["waker"] = np.where(preempted, 0, threads["waker"])
+        events["pid"] = pids
+        events["kind"] = Kind.WAIT
+        events["flags"] = threads["flags"].astype(np.uint8) | np.uint8(EventFlag.OPEN)
+        shortest = self._number[PROGRAM_INDEX["switch"]]
+        return events[events["duration"] >= shortest]
+
+    # What decides who is traced (TargetMaps of capture.targets).
+
+    def add_tgid(self, tgid: int) -> None:
+        """Trace a process."""
+        self._maps["targets"].put(struct.pack("<I", tgid), b"\1")
+
+    def remove_tgid(self, tgid: int) -> None:
+        """Trace it no longer."""
+        self._maps["targets"].drop(struct.pack("<I", tgid))
+
+    def add_comm(self, key: bytes) -> None:
+        """Trace processes and threads of this name (16 bytes, NUL padded)."""
+        self._maps["comms"].put(key, b"\1")
+        self._flags |= _TARGET_COMMS
+        self._configure()
+
+    def set_cgroup(self, cgroup_id: int, level: int) -> None:
+        """Trace a cgroup (version 2) and those below it."""
+        self._cgroup = (cgroup_id, level)
+        self._flags |= _TARGET_CGROUP
+        self._configure()
+
+    def set_modes(self, *, everything: bool, follow: bool) -> None:
+        """Trace everything but the recorder; trace children of what is traced."""
+        self._flags &= ~(_TARGET_ALL | _TARGET_FOLLOW)
+        self._flags |= _TARGET_ALL * everything | _TARGET_FOLLOW * follow
+        self._configure()
+
+    # What the unwinder's tables need (SpaceMap of unwind.tables).
+
+    def table_memory(self, name: str, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+        """The whole of a mappable map (`rows`, `mappings`) as one array that the kernel reads."""
+        table = self._maps[name]
+        size = table.shape.value_size * table.max_entries
+        return np.frombuffer(table.map_memory(size), dtype, size // dtype.itemsize)
+
+    def publish(self, tgid: int, chunk: int, first: int, count: int, epoch: int) -> None:
+        """Where a process's mappings lie from now on."""
+        value = struct.pack("<IHHII", chunk, first, count, epoch, 0)
+        self._maps["spaces"].put(struct.pack("<I", tgid), value)
+
+    def remove(self, tgid: int) -> None:
+        """Its mappings are known no longer."""
+        self._maps["spaces"].drop(struct.pack("<I", tgid))
+
+    def close(self) -> None:
+        """Detach and give everything back to the kernel."""
+        self.detach_all()
+        self._open.close()
+
+    def _make_map(self, name: str, ring_bytes: int) -> bpf.BpfMap:
+        shape = next(shape for shape in self._code.maps if shape.name == name)
+        entries = None
+        if shape.type == bpf.RINGBUF:
+            entries = (
+                ring_bytes if name == "events" else max(min(STACK_RING_BYTES, ring_bytes), 1 << 16)
+            )
+        made = bpf.BpfMap(shape, entries)
+        self._open.callback(made.close)
+        return made
+
+    def _load(self, function: str) -> int:
+        if function not in self._programs:
+            code = self._code.programs[function].copy()
+            for at, index in self._code.relocations[function].tolist():
+                fd = self._maps[self._code.maps[index].name].fd
+                code[at] = (int(code[at]) & 0xFFFFFFFF) | fd << 32
+            perf = function.endswith("_sample")
+            kind = bpf.PROGRAM_PERF_EVENT if perf else bpf.PROGRAM_RAW_TRACEPOINT
+            self._programs[function] = bpf.load_program(function, kind, code)
+            self._open.callback(os.close, self._programs[function])
+        return self._programs[function]
+
+    def _load_tails(self, *, perf: bool) -> None:
+        table = self._maps["perf_programs" if perf else "raw_programs"]
+        ending = "sample" if perf else "raw"
+        for index, function in enumerate((f"unwind_{ending}", f"finish_{ending}")):
+            if function not in self._programs:
+                table.put(struct.pack("<I", index), struct.pack("<I", self._load(function)))
+
+    def _survey_cpus(self) -> None:
+        program = self._load("on_cpu_facts")
+        for cpu in bpf.online_cpus():
+            with contextlib.suppress(OSError):  # the CPU went away
+                bpf.run_on_cpu(program, cpu)
+        if self._layout.preempt_count is None or self._layout.run_queues is None:
+            return
+        for cpu in bpf.online_cpus():
+            facts = self._maps["cpus"].get(struct.pack("<I", cpu)) or b""
+            offset, queue = struct.unpack("<QQ", facts)
+            if offset and queue:
+                section = queue - offset - self._layout.run_queues
+                self._preempt_count = (section + self._layout.preempt_count) % 2**64
+                return
+
+    def _set_program(self, spec: ProgramSpec, now: int) -> None:
+        index = PROGRAM_INDEX[spec.program]
+        self._want[index] = _WANT_ACTIVE | _WANT_USER * spec.user | _WANT_KERNEL * spec.kernel
+        self._number[index] = round(1e9 / spec.number) if spec.program == "profile" else spec.number
+        self._since[index] = now
+        self._configure()
+
+    def _forget_switches(self) -> None:
+        for key in [key for key, _ in self._maps["threads"].items()]:
+            self._maps["threads"].drop(key)
+        zeros = bytes(8 * bpf.possible_cpus())
+        self._maps["last_switch"].put(bytes(4), zeros)
+
+    def _configure(self) -> None:
+        value = _CONFIG.pack(
+            self._flags,
+            os.getpid(),
+            self._cgroup[0],
+            self._cgroup[1],
+            self._max_frames,
+            self._preempt_count,
+            bpf.possible_cpus(),
+            int(self._unwind),
+            *self._want,
+            *self._number,
+            *self._since,
+        )
+        self._maps["config"].put(bytes(4), value)
