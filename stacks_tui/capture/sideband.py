@@ -1,4 +1,4 @@
-"""Who is who from the kernel: fork, exit, names, exec and executable mappings, as perf records them.
+"""Who is who from the kernel: fork, exit, names and executable mappings, as perf records them.
 
 Comes in: nothing but the machine, all of it. Goes out: records sorted by time. One dummy software
 event per CPU that is online at the start; a CPU plugged in later isn't watched. The layout of
@@ -191,7 +191,7 @@ class Decoder:
         self._buildids: dict[bytes, bytes] = {}
 
     def decode(self, data: bytes, into: list[Record]) -> int:
-        """Append the records of `data`, which holds whole ones; returns how many LOST ones tell of."""
+        """Append the records of `data`, whole ones; returns how many its LOST records tell of."""
         lost = at = 0
         end = len(data)
         append = into.append
