@@ -132,7 +132,7 @@ GROUPS: tuple[tuple[str, tuple[click.Option, ...]], ...] = (
             click.Option(
                 ["--seconds-per-file"],
                 type=values.Duration(),
-                default=defaults.DEFAULT_SECONDS_PER_FILE,
+                default=f"{defaults.DEFAULT_SECONDS_PER_FILE:g}s",
                 show_default=True,
                 metavar="TIME",
                 help="... or after this time, in seconds or as --duration.",
