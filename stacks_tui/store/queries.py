@@ -1,0 +1,63 @@
+"""The query files under `sql/`, read and described.
+
+Comes in: a name such as `live/top_stacks`. Goes out: a `Query`: the text, the question of its first
+line and its parameters, which are bound as prepared parameters and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from stacks_tui.errors import StacksError, UsageError
+from stacks_tui.resources import folder, read_sql
+
+_PARAMETER = re.compile(r"--\s*\$([a-z_]+):\s*(.+)", re.ASCII)
+_COLUMN = re.compile(r"--\s*column:\s*([a-z_]+)(?:,\s*(.+))?", re.ASCII)
+_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query file."""
+
+    name: str
+    question: str
+    sql: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    """(name, meaning), in the order of the file."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """(name, meaning), in the order of the result."""
+
+
+def load_query(name: str) -> Query:
+    """Load `sql/<name>.sql`.
+
+    Raises:
+        UsageError: no such query.
+        StacksError: the file does not begin with its question.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name of a query; for example: live/top_stacks.")
+    try:
+        text = read_sql(f"{name}.sql")
+    except StacksError as error:
+        raise UsageError(str(error)) from error
+    first, *rest = text.splitlines()
+    if not first.startswith("-- "):
+        raise StacksError(f"query file {name!r} does not begin with its question (-- …).")
+    heads = [line for line in rest if line.startswith("--")]
+    parameters = tuple(
+        (match[1], match[2]) for line in heads if (match := _PARAMETER.fullmatch(line))
+    )
+    columns = tuple(
+        (match[1], match[2] or "") for line in heads if (match := _COLUMN.fullmatch(line))
+    )
+    return Query(name, first.removeprefix("-- ").strip(), text, parameters, columns)
+
+
+def query_names(room: str) -> tuple[str, ...]:
+    """The names of the queries in a folder of `sql/`, such as `live`, sorted."""
+    files = sorted((folder("sql") / room).glob("*.sql"))
+    return tuple(str(PurePosixPath(room, file.stem)) for file in files)
