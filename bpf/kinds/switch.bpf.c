@@ -4,6 +4,8 @@
 // for a thread on a CPU; while it is off, `threads` keeps the moment it left.
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
+// What a wait takes over from the switch that began it.
+#define KEPT_FLAGS (EVENT_PREEMPTED | EVENT_USER_TRUNCATED | EVENT_KERNEL_TRUNCATED)
 #define DEAD_STATES 0xb0  // EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD
 
 struct thread {
@@ -16,7 +18,7 @@ struct thread {
   u32 tgid;
   u32 state;
   u32 waker;
-  u32 flags;    // EVENT_PREEMPTED, EVENT_BEGAN_BEFORE
+  u32 flags;    // KEPT_FLAGS, EVENT_BEGAN_BEFORE
 };
 // Every traced thread that has left a CPU since the program was attached.
 BPF_F_TABLE("hash", u32, struct thread, threads, 65536, 0);
@@ -117,7 +119,7 @@ static __always_inline void finish_switch(struct work *w) {
     t->span_id = w->event.span_id;
     t->tgid = w->event.tgid;
     t->state = w->event.state;
-    t->flags = w->event.flags & EVENT_PREEMPTED;
+    t->flags = w->event.flags & KEPT_FLAGS;
     return;
   }
   struct thread new = {};
@@ -127,7 +129,7 @@ static __always_inline void finish_switch(struct work *w) {
   new.span_id = w->event.span_id;
   new.tgid = w->event.tgid;
   new.state = w->event.state;
-  new.flags = w->event.flags & EVENT_PREEMPTED;
+  new.flags = w->event.flags & KEPT_FLAGS;
   if (threads.update(&pid, &new)) {  // full: its wait is lost
     struct counts *counts = get_counts(KIND_WAIT);
     if (counts) {
@@ -163,6 +165,8 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
 
 static __always_inline void finish_waking(struct work *w) {
   u32 pid = w->key, base = w->base & 127;
+  struct counts *counts = get_counts(KIND_WAIT);
+  if (counts && (w->want & WANT_USER) && w->status < STACK_STATUS_COUNT) counts->user[w->status]++;
   if (!base && !w->n) return;
   hash_frames(w, 0, &w->base, KERNEL_FRAMES);  // behind that of the user's
   u64 hash = w->hash;

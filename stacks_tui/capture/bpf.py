@@ -24,6 +24,7 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = range(6)  # enum bpf_cmd
+_NO_EXIST = 1
 _PROG_TEST_RUN = 10
 _RAW_TRACEPOINT_OPEN = 17
 
@@ -72,7 +73,7 @@ class BpfMap:
         self.max_entries = max_entries or shape.max_entries
         name = shape.name.encode()[:15]
         key, value = (
-            (0, 0) if shape.type == 27 else (shape.key_size, shape.value_size)
+            (0, 0) if shape.type == RINGBUF else (shape.key_size, shape.value_size)
         )  # 27: ring buffer
         try:
             self.fd = _bpf(
@@ -83,8 +84,8 @@ class BpfMap:
             )
         except PermissionError as error:
             raise MachineError(
-                "this user can't create BPF maps: operation not permitted. Run with sudo, or give CAP_BPF "
-                "and CAP_PERFMON."
+                "this user can't create BPF maps: operation not permitted. "
+                "Run with sudo, or give CAP_BPF and CAP_PERFMON."
             ) from error
         except OSError as error:
             raise MachineError(
@@ -110,16 +111,17 @@ class BpfMap:
                 return None
             return self._value.raw
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, *, only_new: bool = False) -> None:
         """Set the value at `key`.
 
         Raises:
             OSError: E2BIG where the map is full.
+            FileExistsError: `only_new`, and there is a value.
         """
         with self._lock:
             ctypes.memmove(self._key, key, len(key))
             ctypes.memmove(self._value, value, len(value))
-            _bpf(_UPDATE, self._place)
+            _bpf(_UPDATE, self._place[:24] + struct.pack("<Q", _NO_EXIST if only_new else 0))
 
     def drop(self, key: bytes) -> bool:
         """Delete `key`; False where it wasn't there."""
@@ -193,8 +195,8 @@ def load_program(name: str, program_type: int, code: Instructions) -> int:
         except PermissionError as error:
             if error.errno == errno.EPERM:
                 raise MachineError(
-                    "this user can't load BPF programs: operation not permitted. Run with sudo, or give "
-                    "CAP_BPF and CAP_PERFMON."
+                    "this user can't load BPF programs: operation not permitted. "
+                    "Run with sudo, or give CAP_BPF and CAP_PERFMON."
                 ) from error
             break
         except OSError as error:

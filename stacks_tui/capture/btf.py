@@ -88,7 +88,7 @@ class KernelTypes:
         return count - 1 if kind == _FUNC_PROTO else None  # the first is the probe's own data
 
     def per_cpu_variable(self, name: str) -> int | None:
-        """Offset of a variable in the kernel's section of per-CPU data; None where it isn't told."""
+        """Offset of a variable in the section of per-CPU data; None where it isn't told."""
         section = self._find(".data..percpu", _DATASEC)
         if not section:
             return None

@@ -11,7 +11,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +204,20 @@ class Programs:
         events["flags"] = threads["flags"].astype(np.uint8) | np.uint8(EventFlag.OPEN)
         shortest = self._number[PROGRAM_INDEX["switch"]]
         return events[events["duration"] >= shortest]
+
+    def add_blocked_threads(self, threads: Iterable[tuple[int, int, int]]) -> None:
+        """Waits that began before `switch` was attached: (tgid, pid, state bits) of blocked threads.
+
+        Their waits count from the attachment, without stacks. A thread that has switched since is
+        known better already.
+        """
+        since = self._since[PROGRAM_INDEX["switch"]]
+        for tgid, pid, state in threads:
+            value = np.zeros(1, _THREAD)
+            value["off"], value["tgid"], value["state"] = since, tgid, state
+            value["flags"] = EventFlag.BEGAN_BEFORE
+            with contextlib.suppress(OSError):  # known already, or the map is full
+                self._maps["threads"].put(struct.pack("<I", pid), value.tobytes(), only_new=True)
 
     # What decides who is traced (TargetMaps of capture.targets).
 
