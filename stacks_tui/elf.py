@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -343,34 +344,41 @@ class ElfImage:
         return None
 
     def vaddr_of(self, offset: int) -> int | None:
-        """The address at which the file's byte `offset` is loaded as code, None: it isn't.
-
-        Segments count by whole pages, as the kernel maps them.
-        """
-        segment = self._segment_at(offset)
-        if segment is None:
-            return None
-        return (offset - segment.offset + segment.vaddr) & _MASK
+        """`code_vaddr` of this image."""
+        return code_vaddr(self.segments, offset)
 
     def bias(self, mapping: Mapping) -> int | None:
-        """What to take from an address in `mapping` (modulo 2**64) to get the file's own address.
+        """`mapping_bias` of this image."""
+        return mapping_bias(self.segments, mapping)
 
-        None: the file loads nothing at the mapping's offset, so it is another file or a data map.
-        """
-        vaddr = self.vaddr_of(mapping.offset)
-        return None if vaddr is None else (mapping.start - vaddr) & _MASK
 
-    def _segment_at(self, offset: int) -> Segment | None:
-        # Two segments may share a page of the file; the one that begins with it was mapped by it.
-        inside: Segment | None = None
-        others = [s for s in self.segments if s.type == PT_LOAD and not s.flags & PF_X]
-        for segment in (*self.loads, *others):
-            start = segment.offset & ~(_PAGE - 1)
-            if start == offset and segment.filesz and segment.flags & PF_X:
-                return segment
-            if inside is None and start <= offset < segment.offset + segment.filesz:
-                inside = segment
-        return inside
+def code_vaddr(segments: Sequence[Segment], offset: int) -> int | None:
+    """The address at which the file's byte `offset` is loaded, as code if anywhere; None: nowhere.
+
+    Segments count by whole pages, as the kernel maps them. Of two that share a page of the file
+    the one that begins with it was mapped by it.
+    """
+    inside: Segment | None = None
+    loads = [s for s in segments if s.type == PT_LOAD and s.filesz]
+    for segment in sorted(loads, key=lambda load: not load.flags & PF_X):
+        start = segment.offset & ~(_PAGE - 1)
+        if start == offset and segment.flags & PF_X:
+            inside = segment
+            break
+        if inside is None and start <= offset < segment.offset + segment.filesz:
+            inside = segment
+    if inside is None:
+        return None
+    return (offset - inside.offset + inside.vaddr) & _MASK
+
+
+def mapping_bias(segments: Sequence[Segment], mapping: Mapping) -> int | None:
+    """What to take from an address in `mapping` (modulo 2**64) to get the file's own address.
+
+    None: the file loads nothing at the mapping's offset, so it is another file.
+    """
+    vaddr = code_vaddr(segments, mapping.offset)
+    return None if vaddr is None else (mapping.start - vaddr) & _MASK
 
 
 def _build_id_note(data: bytes) -> bytes | None:
