@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from stacks_tui.unwind.rows import Kind
 
 EXPRESSION = 64
-"""A CFA register of EXPRESSION + kind: the CFA is by an expression, of that kind of row."""
-PLT_AT = EXPRESSION + 32
-"""A CFA register of PLT_AT + n: rsp + 8, and 8 more where (rip & 15) >= n."""
-BAD = EXPRESSION + Kind.BAD
+"""From here on a CFA register is an expression: `by_expression` makes one."""
+PLT_AT = 32
+"""Instead of a kind, PLT_AT + n: rsp + 8, and 8 more where (rip & 15) >= n."""
 
 # Where a register was saved: an offset from the CFA, or one of these.
 SAME = 1 << 40
@@ -28,6 +27,17 @@ IN_REGISTER = SAME + 256
 
 FAR = 1 << 31
 """Offsets at and beyond this are no offsets."""
+
+
+def by_expression(kind: int, offset: int = 0) -> int:
+    """A CFA register that stands for an expression of that kind of row (or PLT_AT + n).
+
+    The state's own offset stays as it is: a later def_cfa_register finds it again.
+    """
+    return (offset + FAR) << 8 | EXPRESSION | kind
+
+
+BAD = by_expression(Kind.BAD)
 
 PADDING = 64
 """Zeros that a reader adds after the section, so that no read of one instruction leaves it."""
@@ -41,7 +51,7 @@ POINTER_SIZES = {0x0: 8, 0x2: 2, 0x3: 4, 0x4: 8, 0xA: 2, 0xB: 4, 0xC: 8}
 PCREL = 0x10
 
 State = tuple[int, int, int, int]
-"""CFA register (or expression kind), CFA offset in bytes, frame pointer's place, return address's."""
+"""CFA register (or expression kind), its offset, places of frame pointer and return address."""
 Line = tuple[int, int, int, int, int]
 """Location, then the state that holds from there."""
 
@@ -320,16 +330,14 @@ def interpret(
                             offset, at = uleb(data, at)
                         case 0x0D:  # def_cfa_register
                             value, at = uleb(data, at)
-                            cfa = value if max(cfa, value) < EXPRESSION else BAD
+                            cfa = value if value < EXPRESSION else BAD
                         case 0x0E:  # def_cfa_offset
                             offset, at = uleb(data, at)
-                            if cfa >= EXPRESSION:
-                                cfa = BAD
                         case 0x0F:  # def_cfa_expression
                             size, at = uleb(data, at)
                             if at + size > end:
                                 raise Malformed
-                            cfa, offset = cfa_expression(data[at : at + size], machine)
+                            cfa = cfa_expression(data[at : at + size], machine)
                             at += size
                         case 0x10 | 0x16:  # expression, val_expression
                             register, at = uleb(data, at)
@@ -352,8 +360,6 @@ def interpret(
                         case 0x13:  # def_cfa_offset_sf
                             value, at = sleb(data, at)
                             offset = value * data_factor
-                            if cfa >= EXPRESSION:
-                                cfa = BAD
                         case 0x14:  # val_offset
                             register, at = uleb(data, at)
                             _, at = uleb(data, at)
@@ -394,28 +400,28 @@ _PLT_HEAD = b"\x77\x08\x80\x00\x3f\x1a"
 _PLT_TAIL = b"\x2a\x33\x24\x22"
 
 
-def cfa_expression(code: bytes, machine: Machine) -> tuple[int, int]:
-    """(CFA register, offset) of a CFA expression: an EXPRESSION kind, BAD when rows have none."""
+def cfa_expression(code: bytes, machine: Machine) -> int:
+    """What stands for the CFA expression as a CFA register: BAD when rows have none like it."""
     if machine is not X86_64:
-        return BAD, 0
+        return BAD
     if len(code) == 11 and code.startswith(_PLT_HEAD) and code.endswith(_PLT_TAIL):
         limit = code[6] - 0x30
         if limit == 11:
-            return EXPRESSION + Kind.PLT, 8
-        return (PLT_AT + limit, 8) if 0 < limit < 16 else (BAD, 0)
+            return by_expression(Kind.PLT, 8)
+        return by_expression(PLT_AT + limit) if 0 < limit < 16 else BAD
     found = _based(code)
     if found is None:
-        return BAD, 0
+        return BAD
     register, offset, rest = found
-    if register in (6, 7) and not -FAR < offset < FAR:
-        return BAD, 0
+    if not -FAR < offset < FAR:
+        return BAD
     if rest == b"\x06":  # deref
         kinds = {7: Kind.DRSP, 6: Kind.DRBP}
     elif rest == b"\x06\x23\x08":  # deref, plus_uconst 8
         kinds = {7: Kind.DRSP8, 6: Kind.DRBP8}
     else:
-        return BAD, 0
-    return (EXPRESSION + kinds[register], offset) if register in kinds else (BAD, 0)
+        return BAD
+    return by_expression(kinds[register], offset) if register in kinds else BAD
 
 
 def place_expression(code: bytes, machine: Machine) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stacks_tui.elf import EM_AARCH64, EM_X86_64, PT_DYNAMIC, ElfError, ElfImage, Segment
 from stacks_tui.unwind.cfi import AARCH64, X86_64, Budget, Machine
@@ -20,8 +21,8 @@ from stacks_tui.unwind.lanes import LANE, LOCATION, Entries, Ints, run
 from stacks_tui.unwind.pack import expand_plt, pack
 from stacks_tui.unwind.rows import ROW, Kind, Rows
 
-GAP = 32
-"""A hole shorter than this between two functions is padding, bytes."""
+GAP = 16
+"""A hole shorter than this between two functions is padding, bytes: functions are aligned to it."""
 SCALAR_STEPS = 2_000_000
 """Instructions that go one by one in one file: a second of work. libc has 2,000."""
 ROWS_LIMIT = 1 << 22
@@ -52,7 +53,7 @@ class UnwindTable:
 
     @property
     def supported(self) -> bool:
-        """Whether a walk may go through this file's code by frame pointer where rows are missing."""
+        """Whether code without rows may be walked by frame pointer."""
         return not self.source.startswith("unsupported")
 
 
@@ -126,11 +127,12 @@ class _Ranges:
     def joined(self, start: Ints, stop: Ints) -> _Ranges:
         return _Ranges(np.concatenate([self._start, start]), np.concatenate([self._stop, stop]))
 
-    def hold(self, address: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def hold(self, address: Ints) -> npt.NDArray[np.bool_]:
         if not len(self.first):
             return np.zeros(len(address), np.bool_)
         at = np.searchsorted(self.first, address, side="right") - 1
-        return (at >= 0) & (address < self.last[np.maximum(at, 0)])
+        found: npt.NDArray[np.bool_] = (at >= 0) & (address < self.last[np.maximum(at, 0)])
+        return found
 
     def ends(self, base: int) -> Rows:
         """A row NONE at the end of each."""
@@ -140,9 +142,7 @@ class _Ranges:
         return rows
 
 
-def _within(
-    fdes: FdeList, loads: tuple[Segment, ...], base: int, ruled: _Ranges
-) -> FdeList:
+def _within(fdes: FdeList, loads: tuple[Segment, ...], base: int, ruled: _Ranges) -> FdeList:
     """Those in executable segments, not ruled yet; of two with the same start the first."""
     start = fdes.entries.start
     keep = np.zeros(len(start), np.bool_)
@@ -173,7 +173,8 @@ def _ordered(rows: Rows) -> Rows:
     rows = rows[np.argsort(rows["pc"], kind="stable")]
     rows = rows[np.append(rows["pc"][1:] != rows["pc"][:-1], True)]
     rule = rows.view("<u8") >> np.uint64(32)
-    return rows[np.append(True, rule[1:] != rule[:-1])]
+    kept: Rows = rows[np.append(True, rule[1:] != rule[:-1])]
+    return kept
 
 
 _SIGRETURN = b"\x0f\x00\x00\x00\x0f\x05"  # …, 15; syscall
@@ -197,9 +198,8 @@ def _sigreturn(image: ElfImage, found: list[tuple[str, FdeList]]) -> list[int]:
         text = image.read(load.offset, load.filesz)
         at = text.find(_SIGRETURN)
         while at >= 0 and len(addresses) < 16:
-            for head in _LOADS_RAX:
-                if text[max(at - len(head), 0) : at] == head:
-                    addresses.append(load.vaddr + at - len(head))
+            heads = [len(head) for head in _LOADS_RAX if text.endswith(head, 0, at)]
+            addresses += [load.vaddr + at - length for length in heads]
             at = text.find(_SIGRETURN, at + 1)
     return sorted(addresses)
 

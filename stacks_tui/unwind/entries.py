@@ -184,7 +184,9 @@ def _records_in_order(frames: Frames) -> _Records:
         elif identity != (1 << 8 * id_size) - 1:
             found.append((body + id_size, end, identity))
         at = end
-    columns = np.array(found, np.int64).reshape(-1, 3) if _fit(found) else np.zeros((0, 3), np.int64)
+    columns = (
+        np.array(found, np.int64).reshape(-1, 3) if _fit(found) else np.zeros((0, 3), np.int64)
+    )
     return _Records(columns[:, 0], columns[:, 1], columns[:, 2])
 
 

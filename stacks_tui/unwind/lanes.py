@@ -89,7 +89,7 @@ def run(
         if lines > _LINES_LIMIT:
             rest = np.zeros((len(entries.at) - first, 6), np.int64)
             rest[:, LOCATION] = entries.start[first:]
-            rest[:, CFA : LANE] = BAD, 0, SAME, SAME
+            rest[:, CFA:LANE] = BAD, 0, SAME, SAME
             rest[:, LANE] = np.arange(first, len(entries.at))
             parts.append(rest)
             break
@@ -229,8 +229,7 @@ class _Lanes:
                 line[lanes, OFFSET], at = self._offset(at)
             case 10:  # _CFA_REGISTER
                 register, at = self._uleb(at)
-                known = np.maximum(register, line[lanes, CFA]) < EXPRESSION
-                line[lanes, CFA] = np.where(known, register, BAD)
+                line[lanes, CFA] = np.where(register < EXPRESSION, register, BAD)
             case 11:  # _ARGS_SIZE
                 _, at = self._uleb(at)
         self._at[lanes] = at

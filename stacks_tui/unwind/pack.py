@@ -17,6 +17,7 @@ from stacks_tui.unwind.cfi import (
     AT_FP,
     BAD,
     EXPRESSION,
+    FAR,
     IN_REGISTER,
     PLT_AT,
     SAME,
@@ -48,7 +49,7 @@ _SIGNAL_RSP = 160
 
 
 def pack(lines: Ints, pc: Ints, signal: Mask, machine: Machine) -> Rows:
-    """One row a line. `pc`: from the base, u32; `signal`: lines of a CIE with S in its augmentation.
+    """One row a line. `pc`: from the base, u32; `signal`: lines of a CIE with augmentation S.
 
     Lines of PLT_AT kinds become BAD: expand them first.
     """
@@ -67,7 +68,8 @@ def expand_plt(lines: Ints, stop: Ints) -> tuple[Ints, npt.NDArray[np.intp]]:
 
     Returns the lines and, for each, the index of the line that it comes from.
     """
-    which = np.nonzero((lines[:, CFA] >= PLT_AT) & (lines[:, CFA] < PLT_AT + PLT_ENTRY))[0]
+    threshold = (lines[:, CFA] & 63) - PLT_AT
+    which = np.nonzero((lines[:, CFA] >= EXPRESSION) & (threshold > 0))[0]
     if not which.size:
         return lines, np.arange(len(lines))
     parts: list[npt.NDArray[Any]] = []
@@ -79,7 +81,7 @@ def expand_plt(lines: Ints, stop: Ints) -> tuple[Ints, npt.NDArray[np.intp]]:
         begin, end = int(lines[index, LOCATION]), int(stop[index])
         if index + 1 < len(lines) and lines[index + 1, -1] == lines[index, -1]:
             end = min(end, int(lines[index + 1, LOCATION]))
-        limit = int(lines[index, CFA]) - PLT_AT
+        limit = int(threshold[index])
         entries = np.arange(begin & -PLT_ENTRY, end, PLT_ENTRY, dtype=np.int64)
         made = np.repeat(lines[index : index + 1], 2 * len(entries), axis=0)
         made[0::2, LOCATION] = np.maximum(entries, begin)
@@ -97,7 +99,10 @@ def expand_plt(lines: Ints, stop: Ints) -> tuple[Ints, npt.NDArray[np.intp]]:
 
 def _x86_64(lines: Ints, signal: Mask) -> tuple[Ints, Ints, Ints]:
     cfa, offset, fp, ra = lines[:, CFA], lines[:, OFFSET], lines[:, FP], lines[:, RA]
-    kind = np.where(cfa >= EXPRESSION, cfa - EXPRESSION, int(Kind.REG))
+    by_expression = cfa >= EXPRESSION
+    kind = np.where(by_expression, cfa & 63, int(Kind.REG))
+    offset = np.where(by_expression, (cfa >> 8) - FAR, offset)
+    ours = by_expression & (kind == Kind.DRSP) & (offset == _SIGNAL_RSP)
     kind[cfa == 7] = Kind.RSP
     kind[cfa == 6] = Kind.RBP
     off = offset >> 3
@@ -112,7 +117,6 @@ def _x86_64(lines: Ints, signal: Mask) -> tuple[Ints, Ints, Ints]:
     unfit |= (ra != -8) & (kind != Kind.RAREG)
     kind[unfit | (kind > Kind.RAREG)] = Kind.BAD
     kind[ra == UNDEFINED] = Kind.STOP
-    ours = (cfa == EXPRESSION + Kind.DRSP) & (offset == _SIGNAL_RSP)
     kind[signal] = np.where(ours, int(Kind.SIGNAL), int(Kind.BAD))[signal]
     rbp = np.full(len(lines), RBP_UNKNOWN, np.int64)
     rbp[fp == SAME] = RBP_SAME
@@ -132,7 +136,8 @@ def _aarch64(lines: Ints, signal: Mask) -> tuple[Ints, Ints, Ints]:
     off = np.where(other, (cfa & 31) << 8 | off & 255, off)
 
     def near(where: Ints) -> Mask:
-        return (where & 7 == 0) & (where < 0) & (where >= -1024)
+        found: Mask = (where & 7 == 0) & (where < 0) & (where >= -1024)
+        return found
 
     # x29 first; then how x30 stands to it
     rbp = np.full(len(lines), RBP_UNKNOWN, np.int64)

@@ -72,7 +72,7 @@ class Kind(IntEnum):
     BAD = 11
     """A rule that can't be told here: the walk ends, incomplete."""
     RAREG = 12
-    """Innermost frame only: as REG, but CFA = rsp + 8 * n, and the return address is in the register."""
+    """Innermost frame only. As REG, but CFA = rsp + 8 * n; the register has the return address."""
 
 
 RBP_SAME = 0
@@ -84,8 +84,8 @@ RBP_UNKNOWN = 127
 frame that needs it (RBP, DRBP, DRBP8, NONE, `rbp` 1) ends the walk, incomplete."""
 # Any n < 0: saved at CFA + 8 * n.
 
-# aarch64: the same kinds, rsp = sp and rbp = x29. The return address is not at a fixed place, so the
-# upper half of `kind` tells (kind & 15 is the Kind). No BPF program reads these rows yet.
+# aarch64: the same kinds, rsp = sp and rbp = x29. The return address is not at a fixed place, so
+# the upper half of `kind` tells (kind & 15 is the Kind). No BPF program reads these rows yet.
 RA_IN_LR = 0 << 4
 """aarch64: the return address is in x30 (innermost frame, or one that a signal interrupted)."""
 RA_BESIDE_FP = 1 << 4
