@@ -55,7 +55,7 @@ def read_bytes(path: str) -> bytes | None:
         while part := os.read(fd, 1 << 16):
             parts.append(part)
         return b"".join(parts)
-    except GONE:
+    except OSError:
         return None
     finally:
         os.close(fd)

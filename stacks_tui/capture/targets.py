@@ -7,6 +7,7 @@ the BPF programs match (a set of tgids, a set of comms, one cgroup with its leve
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +167,15 @@ def find_cgroup(path: Path) -> Cgroup:
     return Cgroup(
         real, real.stat().st_ino, _root_level(mount) + len(real.relative_to(mount.point).parts)
     )
+
+
+def members(cgroup: Cgroup) -> set[int]:
+    """The processes in a cgroup and below it, now."""
+    found: set[int] = set()
+    for folder, _, _ in os.walk(cgroup.path):
+        raw = procfs.read_bytes(f"{folder}/cgroup.procs")
+        found.update(map(int, (raw or b"").split()))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

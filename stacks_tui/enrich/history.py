@@ -23,6 +23,43 @@ _MOST = 8192
 _generations = itertools.count(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A new process, with its parent's address space."""
+
+    time: int
+    parent: int
+    child: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execed:
+    """What a process had mapped is gone."""
+
+    time: int
+    tgid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceMade:
+    """A process's address space as it is from `time` on."""
+
+    time: int
+    tgid: int
+    space: AddressSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A process has ended."""
+
+    time: int
+    tgid: int
+
+
+SpaceChange = Forked | Execed | SpaceMade | Exited
+
+
 @dataclass(slots=True)
 class _Epoch:
     since: int
@@ -47,7 +84,7 @@ class SpaceHistory:
         self.alive = alive
         """/proc may be asked about it."""
         self._read_at = 0
-        heir_of = None if parent is None else (parent, since)
+        heir_of = None if parent is None else parent._legacy(since)
         self._epochs = [_Epoch(since, next(_generations), None, heir_of)]
 
     def exec(self, time: int) -> None:
@@ -98,10 +135,10 @@ class SpaceHistory:
             if len(epoch.base.mappings) > _MOST and self.alive and len(self._epochs) == 1:
                 epoch.base = None
 
-    @property
-    def needs_parent(self) -> bool:
-        """What it has from its parent hasn't been looked up yet."""
-        return self._epochs[-1].heir_of is not None
+    def _legacy(self, time: int) -> tuple[SpaceHistory, int]:
+        """Whom a child forked at `time` asks: the parent, or whom an unchanged parent would ask."""
+        last = self._epochs[-1]
+        return last.heir_of if last.heir_of is not None and not last.log else (self, time)
 
     def _find_base(self, epoch: _Epoch) -> None:
         if epoch.heir_of is not None:

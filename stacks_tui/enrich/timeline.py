@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -39,8 +39,12 @@ V = TypeVar("V", bound=Hashable)
 class Timeline(Generic[V]):
     """Values of one Arrow type by pid and time. A code stands for a value until `forget_before`."""
 
-    def __init__(self, arrow_type: pa.DataType) -> None:
+    def __init__(
+        self, arrow_type: pa.DataType, shown: Callable[[V | None], object] | None = None
+    ) -> None:
+        """`shown` makes of a value what Arrow stores."""
         self._type = arrow_type
+        self._shown = shown or (lambda value: value)
         self._now: Codes = np.zeros(PID_LIMIT, np.int32)
         self._flag = np.zeros(PID_LIMIT, np.bool_)
         self._values: list[V | None] = [None] * _FIRST
@@ -144,7 +148,9 @@ class Timeline(Generic[V]):
         values = len(self._values) - _FIRST
         if values <= _SMALL:
             if self._dictionary is None:
-                self._dictionary = pa.array(self._values[_FIRST:], self._type)
+                self._dictionary = pa.array(
+                    list(map(self._shown, self._values[_FIRST:])), self._type
+                )
             dictionary = self._dictionary
         else:
             used = self._used(codes, values)
@@ -154,7 +160,9 @@ class Timeline(Generic[V]):
                 place = np.zeros(values, np.int32)
                 place[used] = np.arange(len(used), dtype=np.int32)
                 indices = place.take(indices, mode="clip")
-            dictionary = pa.array([self._values[_FIRST + at] for at in used.tolist()], self._type)
+            dictionary = pa.array(
+                [self._shown(self._values[_FIRST + at]) for at in used.tolist()], self._type
+            )
         return dictionary_array(indices, codes >= _FIRST, dictionary)
 
     def _used(self, codes: Codes, values: int) -> npt.NDArray[np.int64]:
