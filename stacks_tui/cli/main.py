@@ -301,6 +301,10 @@ def record_options(request: Request) -> RecordOptions:
     if request.everything and (commands or pids or request.cgroup):
         spare = "COMMAND" if commands else "--pid" if pids else "--cgroup"
         raise UsageError(f"--all records every process; leave out {spare}.")
+    if "compression" in request.given:
+        from stacks_tui.store.parquet import parse_compression
+
+        parse_compression(request.compression)
     return RecordOptions(
         programs=request.programs,
         targets=Targets(

@@ -139,10 +139,10 @@ GROUPS: tuple[tuple[str, tuple[click.Option, ...]], ...] = (
             ),
             click.Option(
                 ["--compression"],
-                type=click.Choice(defaults.COMPRESSIONS),
                 default=defaults.DEFAULT_COMPRESSION,
                 show_default=True,
-                help="Of the Parquet files.",
+                metavar="CODEC",
+                help="Of the Parquet files: zstd, zstd:1 to zstd:22, snappy or none.",
             ),
         ),
     ),

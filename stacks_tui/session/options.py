@@ -8,18 +8,16 @@ from pathlib import Path
 from stacks_tui.capture.targets import Targets
 from stacks_tui.kinds import ProgramSpec
 
-DEFAULT_ROWS = 100_000
-"""Rows in a row group: a few megabytes of Arrow memory, and min/max narrow enough to skip by."""
+DEFAULT_ROWS = 131_072
+"""Rows in a row group, which is what waits in memory."""
 
-DEFAULT_ROWS_PER_FILE = 5_000_000
+DEFAULT_ROWS_PER_FILE = 1_000_000
 """Rows after which a file is closed and the next one begun."""
 
-DEFAULT_SECONDS_PER_FILE = 60.0
+DEFAULT_SECONDS_PER_FILE = 120.0
 """Seconds after which a file is closed, however few rows it has."""
 
-DEFAULT_COMPRESSION = "zstd"
-
-COMPRESSIONS = ("zstd", "lz4", "snappy", "gzip", "none")
+DEFAULT_COMPRESSION = "zstd:1"
 
 DEFAULT_RING_BYTES = 16 << 20
 """Bytes of each ring. A power of two and a multiple of the page, as the kernel demands."""
