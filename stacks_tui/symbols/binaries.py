@@ -96,7 +96,11 @@ def _verified(fd: int, mapping: Mapping, is_the_mapping: bool) -> Binary | None:
         return None
     if not matches:
         return None
-    identity = FileIdentity(
+    return Binary(fd, image, file_identity(status))
+
+
+def file_identity(status: os.stat_result) -> FileIdentity:
+    """The identity of the file that has this status."""
+    return FileIdentity(
         status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
-    return Binary(fd, image, identity)

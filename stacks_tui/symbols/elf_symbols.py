@@ -25,6 +25,7 @@ from stacks_tui.elf import (
     Section,
 )
 from stacks_tui.symbols.plt import plt_symbols
+from stacks_tui.symbols.signals import trampoline_symbols
 from stacks_tui.symbols.table import (
     NAME_LIMIT,
     RawSymbols,
@@ -78,13 +79,16 @@ def symbols_of(image: ElfImage, debug: ElfImage | None = None) -> SymbolTable:
         parts.append(_read(mini, SHT_SYMTAB, code))
     found = [part for part in parts if part is not None]
     table = build(join(found)) if found else empty_table()
+    more = [_stubs(image, table), trampoline_symbols(image, table)]
+    added = [part for part in more if part is not None]
+    return build(join(found + added)) if added else table
+
+
+def _stubs(image: ElfImage, table: SymbolTable) -> RawSymbols | None:
     try:
-        stubs = plt_symbols(image, table, dynamic_namer(image))
+        return plt_symbols(image, table, dynamic_namer(image))
     except ElfError:
-        stubs = None
-    if stubs is not None:
-        table = build(join([*found, stubs]))
-    return table
+        return None
 
 
 @dataclass(frozen=True, slots=True)
