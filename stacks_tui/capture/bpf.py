@@ -24,7 +24,7 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = range(6)  # enum bpf_cmd
-_NO_EXIST = 1
+ANY, NEW, EXISTING = 0, 1, 2
 _PROG_TEST_RUN = 10
 _RAW_TRACEPOINT_OPEN = 17
 
@@ -111,24 +111,24 @@ class BpfMap:
                 return None
             return self._value.raw
 
-    def put(self, key: bytes, value: bytes, *, only_new: bool = False) -> None:
-        """Set the value at `key`.
+    def put(self, key: bytes, value: bytes, when: int = ANY) -> None:
+        """Set the value at `key`: always, only where there is none (`NEW`) or one (`EXISTING`).
 
         Raises:
             OSError: E2BIG where the map is full.
-            FileExistsError: `only_new`, and there is a value.
+            FileExistsError, FileNotFoundError: `when` does not hold.
         """
         with self._lock:
             ctypes.memmove(self._key, key, len(key))
             ctypes.memmove(self._value, value, len(value))
-            _bpf(_UPDATE, self._place[:24] + struct.pack("<Q", _NO_EXIST if only_new else 0))
+            _bpf(_UPDATE, self._place[:24] + struct.pack("<Q", when))
 
     def drop(self, key: bytes) -> bool:
         """Delete `key`; False where it wasn't there."""
         with self._lock:
             ctypes.memmove(self._key, key, len(key))
             try:
-                _bpf(_DELETE, self._place)
+                _bpf(_DELETE, self._place[:16])
             except FileNotFoundError:
                 return False
             return True

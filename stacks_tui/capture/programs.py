@@ -206,7 +206,7 @@ class Programs:
         return events[events["duration"] >= shortest]
 
     def add_blocked_threads(self, threads: Iterable[tuple[int, int, int]]) -> None:
-        """Waits that began before `switch` was attached: (tgid, pid, state bits) of blocked threads.
+        """Waits that began before `switch` was attached: (tgid, pid, state) of blocked threads.
 
         Their waits count from the attachment, without stacks. A thread that has switched since is
         known better already.
@@ -217,7 +217,7 @@ class Programs:
             value["off"], value["tgid"], value["state"] = since, tgid, state
             value["flags"] = EventFlag.BEGAN_BEFORE
             with contextlib.suppress(OSError):  # known already, or the map is full
-                self._maps["threads"].put(struct.pack("<I", pid), value.tobytes(), only_new=True)
+                self._maps["threads"].put(struct.pack("<I", pid), value.tobytes(), bpf.NEW)
 
     # What decides who is traced (TargetMaps of capture.targets).
 
@@ -258,7 +258,14 @@ class Programs:
     def publish(self, tgid: int, chunk: int, first: int, count: int, epoch: int) -> None:
         """Where a process's mappings lie from now on."""
         value = struct.pack("<IHHII", chunk, first, count, epoch, 0)
-        self._maps["spaces"].put(struct.pack("<I", tgid), value)
+        with contextlib.suppress(OSError):  # full: its stacks say that its mappings are not known
+            self._maps["spaces"].put(struct.pack("<I", tgid), value)
+
+    def replace(self, tgid: int, chunk: int, first: int, count: int, epoch: int) -> None:
+        """As `publish`, but only where there is an entry."""
+        value = struct.pack("<IHHII", chunk, first, count, epoch, 0)
+        with contextlib.suppress(OSError):
+            self._maps["spaces"].put(struct.pack("<I", tgid), value, bpf.EXISTING)
 
     def remove(self, tgid: int) -> None:
         """Its mappings are known no longer."""

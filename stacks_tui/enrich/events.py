@@ -6,12 +6,14 @@ is null.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui.enrich.clock import Clock
-from stacks_tui.enrich.tasks import Tasks
+from stacks_tui.enrich.tasks import TaskColumns
 from stacks_tui.enrich.timeline import dictionary_array, validity
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EventFlag
@@ -31,8 +33,8 @@ STATES = (
     "frozen",
     "other",
 )
-"""Why a thread left the CPU. running: it yielded; preempted: another thread was put in its place;
-sleeping: it waits and signals wake it; disk: it waits and they don't; idle: as disk, but a kernel
+"""Why a thread left the CPU. preempted: it could have gone on (another was put in its place, or it
+yielded); sleeping: it waits and signals wake it; disk: it waits and they don't; idle: as disk, but a kernel
 thread with nothing to do."""
 
 _STATE_BITS = (
@@ -53,10 +55,17 @@ _NOLOAD = 0x400
 Mask = npt.NDArray[np.bool_]
 
 
+class Names(Protocol):
+    """Who knows who was who, such as `tasks.Tasks`."""
+
+    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+        """The names and build ids of a batch, at its events' times."""
+
+
 class EventBatches:
     """Makes Arrow batches; keeps the look-up tables."""
 
-    def __init__(self, tasks: Tasks, clock: Clock) -> None:
+    def __init__(self, tasks: Names, clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
         self._kinds = pa.array([kind.label for kind in Kind], pa.string())

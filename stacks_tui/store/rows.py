@@ -8,13 +8,13 @@ batches in the schemas of a recording. Text of the system is made valid UTF-8: a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.records import StackStatus
 from stacks_tui.schema import FRAME, PROCESSES, STACKS
 
@@ -59,24 +59,6 @@ class StackRow(Protocol):
     def truncated(self) -> bool: ...  # noqa: D102
     @property
     def status(self) -> StackStatus: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessRow:
-    """One process and the executable it ran; a later row of the same tgid and start replaces it."""
-
-    tgid: int
-    start: int | None = None
-    """ns since the Unix epoch; None: before the recording."""
-    end: int | None = None
-    """None: still running."""
-    parent: int | None = None
-    comm: str | None = None
-    cmdline: str | None = None
-    exe: str | None = None
-    buildid: bytes | None = None
-    cgroup: str | None = None
-    container: str | None = None
 
 
 def stacks_batch(stacks: Sequence[StackRow]) -> pa.RecordBatch:

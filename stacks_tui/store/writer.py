@@ -89,7 +89,7 @@ class RecordingWriter:
             user,
         )
         self._processes: Journal | None = None
-        self._closed = False
+        self._finished = self._closed = False
 
     @classmethod
     def create(
@@ -172,12 +172,30 @@ class RecordingWriter:
         self._stacks.tick()
         write_manifest(self._dir_fd, Manifest(self._header, status), self._user)
 
+    def finish_tables(self) -> None:
+        """Finish all files, so that what was recorded can be asked before the last manifest.
+
+        Every part is tried, also after one failed: what can't be finished stays in its journal.
+
+        Raises:
+            DiskFullError, StacksError: the first failure.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        failure: StacksError | None = None
+        for finish in (self._events.close, self._stacks.close, self._close_processes):
+            try:
+                finish()
+            except StacksError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
     def close(
         self, status: RecordingStatus, state: State = State.FINISHED, reason: str | None = None
     ) -> Manifest:
         """Finish all files and the manifest; the writer is of no use afterwards.
-
-        Every part is tried, also after one failed: what can't be finished stays in its journal.
 
         Raises:
             DiskFullError, StacksError: the first failure; the manifest then says `failed`.
@@ -187,11 +205,10 @@ class RecordingWriter:
         self._closed = True
         failure: StacksError | None = None
         try:
-            for finish in (self._events.close, self._stacks.close, self._close_processes):
-                try:
-                    finish()
-                except StacksError as error:
-                    failure = failure or error
+            try:
+                self.finish_tables()
+            except StacksError as error:
+                failure = error
             if failure is not None and state is State.FINISHED:
                 state, reason = State.FAILED, str(failure)
             manifest = Manifest(self._header, status, state, reason)

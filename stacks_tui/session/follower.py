@@ -1,0 +1,164 @@
+"""Follows processes while they live: side-band records into tasks, address spaces into the kernel.
+
+Comes in: the side-band, as soon as the kernel wakes us. Goes out: unwind tables published within
+milliseconds of a mapping, and, under its lock, who was who at any moment of a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.capture.sideband import Sideband
+from stacks_tui.elf import ElfImage
+from stacks_tui.enrich.clock import Clock
+from stacks_tui.enrich.history import Execed, Exited, Forked
+from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.enrich.tasks import TaskColumns, Tasks
+from stacks_tui.records import StackRecord
+from stacks_tui.spaces import AddressSpace, Mapping
+from stacks_tui.symbols.binaries import open_binary
+from stacks_tui.unwind.tables import Tables
+
+SETTLE_S = 0.0005
+"""After a wake-up: long enough that an exec's records come together, short against its first ms."""
+
+
+@contextlib.contextmanager
+def open_module(mapping: Mapping, tgid: int) -> Iterator[ElfImage | None]:
+    """The ELF image of a mapping's file, for the unwinder's tables (`unwind.tables.Opener`)."""
+    binary = open_binary(mapping, tgid)
+    if binary is None:
+        yield None
+        return
+    try:
+        yield binary.image
+    finally:
+        binary.close()
+
+
+class Follower:
+    """Owns the side-band, the tasks and the tables; a thread of its own keeps them up to date."""
+
+    def __init__(
+        self,
+        sideband: Sideband,
+        tasks: Tasks,
+        tables: Tables | None,
+        on_mapped: Callable[[Mapping, int], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        """`tables`: None where frame pointers must do. `on_mapped`: a target mapped a file."""
+        self._sideband = sideband
+        self._tasks = tasks
+        self._tables = tables
+        self._on_mapped = on_mapped
+        self._on_exit = on_exit
+        self._known: set[tuple[str, bytes | None, int]] = set()
+        self._lock = threading.Lock()
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+        """What ended the thread early."""
+
+    @property
+    def lost(self) -> int:
+        """Side-band records that the kernel could not deliver."""
+        return self._sideband.lost
+
+    def start(self) -> None:
+        """Follow in a thread from now on."""
+        self.pump()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread.start()
+
+    def pump(self) -> None:
+        """Take in all that the kernel has told so far."""
+        with self._lock:
+            self._pump()
+
+    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+        """The names and build ids of a batch, at its events' times."""
+        with self._lock:
+            self._pump()
+            return self._tasks.columns(events)
+
+    def spaces(self, stacks: Sequence[StackRecord]) -> list[AddressSpace | None]:
+        """The address space of each stack at its moment."""
+        with self._lock:
+            self._pump()
+            return [
+                self._tasks.space_at(stack.tgid, stack.time) if stack.tgid else None
+                for stack in stacks
+            ]
+
+    def ended_processes(self, clock: Clock) -> list[ProcessRow]:
+        """Rows of processes that ended a while ago, each once."""
+        with self._lock:
+            return self._tasks.take_ended(clock)
+
+    def all_processes(self, clock: Clock) -> list[ProcessRow]:
+        """Rows of all processes of interest."""
+        with self._lock:
+            self._pump()
+            return self._tasks.processes(clock)
+
+    def close(self) -> None:
+        """End the thread and give the side-band back."""
+        os.eventfd_write(self._stop, 1)
+        if self._thread is not None:
+            self._thread.join()
+        self._sideband.close()
+        os.close(self._stop)
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:  # noqa: BLE001  # told to the session, which ends
+            self.failure = error
+
+    def _follow(self) -> None:
+        poll = select.epoll()
+        for fd in self._sideband.fds:
+            poll.register(fd, select.EPOLLIN)
+        poll.register(self._stop, select.EPOLLIN)
+        with poll:
+            pause = threading.Event()
+            while all(fd != self._stop for fd, _ in poll.poll()):
+                pause.wait(SETTLE_S)
+                self.pump()
+
+    def _pump(self) -> None:
+        records = self._sideband.read()
+        if records:
+            self._tasks.apply(records)
+        for change in self._tasks.take_new_spaces():
+            if isinstance(change, Forked):
+                if self._tables is not None:
+                    self._tables.fork(change.parent, change.child)
+            elif isinstance(change, Execed):
+                if self._tables is not None:
+                    self._tables.exec(change.tgid)
+            elif isinstance(change, Exited):
+                if self._tables is not None:
+                    self._tables.exit(change.tgid)
+                self._on_exit(change.tgid)
+            else:
+                if self._tables is not None:
+                    self._tables.update(change.space, change.time)
+                self._announce(change.space)
+
+    def _announce(self, space: AddressSpace) -> None:
+        for mapping in space.mappings:
+            key = (mapping.path, mapping.buildid, mapping.inode)
+            if key not in self._known:
+                self._known.add(key)
+                if len(self._known) > 65536:
+                    self._known.clear()
+                self._on_mapped(mapping, space.tgid)

@@ -1,0 +1,200 @@
+"""One way, from the rings to the disk: a thread reads, another enriches and writes.
+
+Comes in: the two rings. Goes out: rows in the recording. The reader only copies; if the writer
+falls behind by `MOST_WAITING` events, the reader waits, the ring fills and the kernel counts what
+is lost.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.capture.programs import Programs
+from stacks_tui.enrich.clock import Clock
+from stacks_tui.enrich.events import EventBatches
+from stacks_tui.kinds import Kind
+from stacks_tui.records import EventFlag, StackRecord
+from stacks_tui.session.follower import Follower
+from stacks_tui.session.symbolizer import Symbolizer
+from stacks_tui.store.manifest import RecordingStatus
+from stacks_tui.store.writer import RecordingWriter
+
+MOST_WAITING = 1 << 19
+"""Events between the reader and the writer (46 MB)."""
+ENOUGH = 1 << 16
+"""Events that are worth writing at once …"""
+PATIENCE_S = 0.4
+"""… and how long fewer wait: what a kill may cost, together with the reader's sleep."""
+SHORT_SLEEP_S, LONG_SLEEP_S = 0.005, 0.05
+MOST_SEEN = 1 << 19
+"""Stack ids remembered as written; a stack that comes again after that is written again."""
+
+_TRUNCATED = EventFlag.USER_TRUNCATED | EventFlag.KERNEL_TRUNCATED
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals, by kind code; written by the pipeline's threads, read by anyone."""
+
+    received: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    truncated: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    stacks: int = 0
+    ring_share: float = 0.0
+    """The fuller ring at its fullest since somebody set this to 0."""
+
+    def add(self, events: npt.NDArray[np.void]) -> None:
+        """Count a batch of records.EVENT."""
+        self.received += np.bincount(events["kind"], minlength=256)
+        cut = events["flags"] & np.uint8(_TRUNCATED) != 0
+        if cut.any():
+            self.truncated += np.bincount(events["kind"][cut], minlength=256)
+
+    def of(self, kind: Kind) -> tuple[int, int]:
+        """(received, truncated) of a kind."""
+        return int(self.received[kind]), int(self.truncated[kind])
+
+
+class Pipeline:
+    """The reading and the writing thread of a recording."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        follower: Follower,
+        symbolizer: Symbolizer,
+        writer: RecordingWriter,
+        clock: Clock,
+        status: Callable[[], RecordingStatus],
+    ) -> None:
+        """`status`: what the manifest is to say, asked for once a second."""
+        self.tally = Tally()
+        self.failure: BaseException | None = None
+        """What ended the writing thread early."""
+        self._programs = programs
+        self._follower = follower
+        self._symbolizer = symbolizer
+        self._writer = writer
+        self._clock = clock
+        self._status = status
+        self._batches = EventBatches(follower, clock)
+        self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
+        self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
+        self._count = 0
+        self._change = threading.Condition()
+        self._seen: set[int] = set()
+        self._reading = self._writing = True
+        self._reader = threading.Thread(target=self._read_on, name="reader", daemon=True)
+        self._worker = threading.Thread(target=self._write_on, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read and to write."""
+        self._reader.start()
+        self._worker.start()
+
+    def stop_reading(self) -> None:
+        """Empty the rings for the last time; call when every program is detached."""
+        self._reading = False
+        self._reader.join()
+
+    def add(self, events: npt.NDArray[np.void]) -> None:
+        """Events that come from elsewhere than the ring (the waits that are open at the end)."""
+        if len(events):
+            self._hand_over(events, [])
+
+    def finish(self) -> None:
+        """Write all that was read; then `failure` tells whether it could be."""
+        with self._change:
+            self._writing = False
+            self._change.notify_all()
+        self._worker.join()
+
+    # The reading thread
+
+    def _read_on(self) -> None:
+        sleep = SHORT_SLEEP_S
+        while self._reading:
+            got = self._read_once()
+            sleep = SHORT_SLEEP_S if got > 1000 else min(sleep * 1.5, LONG_SLEEP_S)
+            if got < ENOUGH:
+                time.sleep(sleep)
+        while self._read_once():
+            pass
+
+    def _read_once(self) -> int:
+        """Returns how many records it found."""
+        programs = self._programs
+        share = max(programs.events.fill, programs.stacks.fill)
+        self.tally.ring_share = max(self.tally.ring_share, share)
+        events = programs.events.read()
+        stacks = programs.stacks.read()
+        if len(events) or stacks:
+            self._hand_over(events, stacks)
+        return len(events) + len(stacks)
+
+    def _hand_over(self, events: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
+        self.tally.add(events)
+        with self._change:
+            while self._count > MOST_WAITING and self.failure is None:
+                self._change.wait(0.1)
+            self._waiting.append(events)
+            self._new_stacks.append(stacks)
+            self._count += len(events)
+            if self._count >= ENOUGH:
+                self._change.notify_all()
+
+    # The writing thread
+
+    def _write_on(self) -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)  # the reader goes first
+        told = time.monotonic()
+        try:
+            while self._writing or self._waiting:
+                self._write_once()
+                if time.monotonic() - told >= 1:
+                    told = time.monotonic()
+                    self._writer.write_processes(self._follower.ended_processes(self._clock))
+                    self._writer.flush(self._status())
+            self._writer.write_stacks(self._symbolizer.finish())
+            self._writer.write_processes(self._follower.all_processes(self._clock))
+        except BaseException as error:  # noqa: BLE001  # told to the session, which ends
+            with self._change:
+                self.failure = error
+                self._change.notify_all()
+
+    def _write_once(self) -> None:
+        with self._change:
+            if self._count < ENOUGH and self._writing:
+                self._change.wait(PATIENCE_S)
+            batches = list(self._waiting)
+            stacks = [stack for several in self._new_stacks for stack in several]
+            self._waiting.clear()
+            self._new_stacks.clear()
+            self._count = 0
+            self._change.notify_all()
+        self._name(stacks)
+        if sum(map(len, batches)):
+            events = np.concatenate(batches) if len(batches) > 1 else batches[0]
+            self._writer.write_events(self._batches.arrow(events))
+        self._writer.write_stacks(self._symbolizer.take())
+
+    def _name(self, stacks: list[StackRecord]) -> None:
+        fresh = []
+        for stack in stacks:
+            if stack.id not in self._seen:
+                self._seen.add(stack.id)
+                fresh.append(stack)
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
+        self.tally.stacks += len(fresh)
+        for stack, space in zip(fresh, self._follower.spaces(fresh), strict=True):
+            self._symbolizer.resolve(stack, space)

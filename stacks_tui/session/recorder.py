@@ -1,0 +1,401 @@
+"""One recording from its start to its end.
+
+Comes in: `RecordOptions`. Goes out: a folder on disk, a `Status` each second, and an `Outcome`.
+`Session` is the machine with its switches (kinds go on and off while it runs); `record` runs it
+headless.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from stacks_tui import __version__
+from stacks_tui.capture import procfs
+from stacks_tui.capture.launch import Launched, launch
+from stacks_tui.capture.programs import Programs
+from stacks_tui.capture.sideband import Sideband
+from stacks_tui.capture.targets import Targets, apply
+from stacks_tui.diskcache import DiskCache
+from stacks_tui.enrich.clock import read_clock
+from stacks_tui.enrich.tasks import Tasks
+from stacks_tui.errors import MachineError, StacksError
+from stacks_tui.kinds import PROGRAM_BY_NAME, PROGRAM_OF_KIND, Kind, ProgramSpec
+from stacks_tui.owner import invoking_user
+from stacks_tui.records import StackStatus
+from stacks_tui.resources import folder
+from stacks_tui.session.follower import Follower, open_module
+from stacks_tui.session.options import RecordOptions
+from stacks_tui.session.pipeline import Pipeline
+from stacks_tui.session.status import KindCount, Outcome, Status
+from stacks_tui.session.stop import StopRequest
+from stacks_tui.session.summary import bytes_on_disk, outcome_of
+from stacks_tui.session.symbolizer import Symbolizer
+from stacks_tui.store.manifest import (
+    KindCounts,
+    ManifestHeader,
+    RecordingStatus,
+    State,
+    Totals,
+)
+from stacks_tui.store.reader import open_recording
+from stacks_tui.store.writer import RecordingWriter, StoreOptions
+from stacks_tui.symbols.resolver import Resolver
+from stacks_tui.unwind.cached import open_cache
+from stacks_tui.unwind.rows import MAPPING, ROW
+from stacks_tui.unwind.tables import Tables
+
+Report = Callable[[Status], None]
+
+LAST_WORDS_S = 2.0
+"""How long a launched program has to end after ^C, which it got as well."""
+
+_STATES = {"S": 0x1, "D": 0x2, "T": 0x4, "t": 0x8, "I": 0x402}
+"""/proc/PID/stat's letters of threads that are off the CPU, as bits of prev_state."""
+
+
+class Session:
+    """A recording under way."""
+
+    def __init__(
+        self, options: RecordOptions, report: Report, launched: Launched | None = None
+    ) -> None:
+        """Prepare everything and attach; when this returns, it records.
+
+        Raises:
+            MachineError: the machine does not allow it, or has none of the kinds asked for.
+            UsageError, StacksError: the folder can't be made.
+        """
+        self._options = options
+        self._report = report
+        self._gaps: dict[Kind, list[tuple[int, int]]] = {}
+        self._clock = read_clock()
+        self._notes: list[str] = []
+        self._told_at, self._told_events = time.monotonic(), 0
+        self._open = contextlib.ExitStack()
+        try:
+            self._prepare(launched)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _prepare(self, launched: Launched | None) -> None:
+        options = self._options
+        self._programs = Programs(
+            folder("bpf"),
+            DiskCache("bpf", ".obj", 1, 32 << 20),
+            ring_bytes=options.ring_bytes,
+            max_frames=options.max_frames,
+            unwind=options.unwind,
+            report=lambda phase: self._report(Status(phase)),
+        )
+        self._open.callback(self._programs.close)
+        programs = self._possible(options.programs)
+        targets = options.targets
+        follow = targets.follow or bool(targets.argv)
+        watched = replace(targets, follow=follow)
+        self._programs.set_modes(everything=targets.everything, follow=follow)
+        tasks = Tasks(watched)
+        self._report(Status("looking at what runs"))
+        tables = self._make_tables() if options.unwind else None
+        resolver = Resolver()
+        self._symbolizer = Symbolizer(resolver)
+        self._follower = Follower(
+            Sideband(), tasks, tables, self._symbolizer.prefetch, lambda tgid: None
+        )
+        self._open.callback(self._follower.close)
+        if launched is not None:
+            self._programs.add_tgid(launched.tgid)
+            tasks.add_target(launched.tgid)
+        tasks.scan()
+        apply(watched, self._programs)
+        self._follower.start()
+        self._begin = self._clock.to_epoch_ns(time.monotonic_ns())
+        self._writer = RecordingWriter.create(
+            options.directory,
+            invoking_user(),
+            ManifestHeader(
+                tool_version=__version__,
+                host=socket.gethostname(),
+                kernel=os.uname().release,
+                clock_offset=self._clock.offset_ns,
+                begin=self._begin,
+                targets=tuple(_describe(targets)),
+                programs=tuple(map(str, programs)),
+                name=_name(targets),
+            ),
+            StoreOptions(
+                rows_per_file=options.rows_per_file,
+                seconds_per_file=options.seconds_per_file,
+                row_group_rows=options.rows,
+                compression=options.compression,
+            ),
+        )
+        self._pipeline = Pipeline(
+            self._programs,
+            self._follower,
+            self._symbolizer,
+            self._writer,
+            self._clock,
+            self._recording_status,
+        )
+        self._started = time.monotonic()
+        for spec in programs:
+            self._report(Status(f"attaching {spec.program}"))
+            try:
+                self._programs.attach(spec)
+            except MachineError:
+                raise
+            except (StacksError, OSError) as error:
+                self._notes.append(f"can't record {spec.program}: {error}")
+        if not self._programs.attached:
+            raise MachineError(self._notes[0])
+        if "switch" in self._programs.attached:
+            watched_tgids = [tgid for tgid in procfs.tgids() if tasks.is_target(tgid)]
+            self._programs.add_blocked_threads(_blocked_threads(watched_tgids))
+        self._pipeline.start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the recording early, such as a full disk."""
+        return self._pipeline.failure or self._follower.failure
+
+    def attach(self, spec: ProgramSpec) -> None:
+        """Switch a program on, or change it; the gap ends.
+
+        Raises:
+            MachineError: this kernel can't give it.
+            StacksError: the kernel refused it.
+        """
+        self._programs.attach(spec)
+        now = self._clock.to_epoch_ns(time.monotonic_ns())
+        for kind in PROGRAM_BY_NAME[spec.program].kinds:
+            gaps = self._gaps.get(kind, [])
+            if gaps and not gaps[-1][1]:
+                gaps[-1] = (gaps[-1][0], now)
+
+    def detach(self, program: str) -> None:
+        """Switch a program off; the gap is kept in the manifest."""
+        if program not in self._programs.attached:
+            return
+        self._programs.detach(program)
+        now = self._clock.to_epoch_ns(time.monotonic_ns())
+        for kind in PROGRAM_BY_NAME[program].kinds:
+            self._gaps.setdefault(kind, []).append((now, 0))
+
+    def status(self) -> Status:
+        """How it stands; the rate is since the call before."""
+        now = time.monotonic()
+        counters = self._programs.counters()
+        kinds = []
+        for kind, counts in counters.items():
+            received, truncated = self._pipeline.tally.of(kind)
+            if received or counts.lost or PROGRAM_OF_KIND.get(kind) in self._programs.attached:
+                kinds.append(KindCount(kind, received, counts.lost, truncated))
+        total = sum(count.received for count in kinds)
+        rate = (total - self._told_events) / max(now - self._told_at, 1e-9)
+        self._told_at, self._told_events = now, total
+        share, self._pipeline.tally.ring_share = self._pipeline.tally.ring_share, 0.0
+        notes, self._notes = tuple(self._notes), []
+        return Status(
+            "recording",
+            elapsed_s=now - self._started,
+            rate=rate,
+            kinds=tuple(kinds),
+            ring_share=share,
+            bytes_on_disk=self._writer.bytes_written,
+            notes=notes,
+        )
+
+    def finish(self) -> Outcome:
+        """Detach, write what is there, sum it up."""
+        self._report(Status("writing"))
+        self._programs.detach_all()
+        ended = time.monotonic_ns()
+        self._pipeline.stop_reading()
+        self._pipeline.add(self._programs.open_waits(ended))
+        self._pipeline.finish()
+        elapsed_s = time.monotonic() - self._started
+        failure = self.failure
+        if failure is not None and not isinstance(failure, StacksError):
+            failure = StacksError(f"internal error: {failure!r}")
+        try:
+            if failure is None:
+                self._writer.finish_tables()
+            status = self._final_status(self._clock.to_epoch_ns(ended))
+            state = State.FINISHED if failure is None else State.FAILED
+            self._writer.close(status, state, None if failure is None else str(failure))
+        except StacksError as error:
+            failure = failure or error
+        finally:
+            self._open.close()
+        return self._outcome(elapsed_s, failure)
+
+    def close(self) -> None:
+        """Give everything back, whatever happened."""
+        self._open.close()
+
+    def _outcome(self, elapsed_s: float, failure: BaseException | None) -> Outcome:
+        path = self._writer.path
+        try:
+            with open_recording(path) as recording:
+                outcome = outcome_of(recording)
+        except StacksError as error:
+            outcome = Outcome(path, bytes_on_disk=bytes_on_disk(path), notes=(str(error),))
+        return replace(
+            outcome,
+            elapsed_s=elapsed_s,
+            failure=None if failure is None else str(failure),
+            notes=(*self._notes, *outcome.notes),
+        )
+
+    def _possible(self, wanted: Iterable[ProgramSpec]) -> list[ProgramSpec]:
+        """Those that this kernel can give; the others are named in a note."""
+        specs = list(wanted)
+        reasons = self._programs.unavailable
+        for spec in specs:
+            if spec.program in reasons:
+                self._notes.append(f"can't record {spec.program}: {reasons[spec.program]}.")
+        possible = [spec for spec in specs if spec.program not in reasons]
+        if not possible:
+            raise MachineError(self._notes[0])
+        return possible
+
+    def _make_tables(self) -> Tables:
+        tables = Tables(
+            self._programs.table_memory("rows", ROW),
+            self._programs.table_memory("mappings", MAPPING),
+            self._programs,
+            open_module,
+            open_cache(),
+        )
+        tables.start()
+        self._open.callback(tables.close)
+        return tables
+
+    def _recording_status(self) -> RecordingStatus:
+        return self._counted(self._clock.to_epoch_ns(time.monotonic_ns()), {})
+
+    def _final_status(self, end: int) -> RecordingStatus:
+        """With the events whose stacks have frames without a name, counted in what was written."""
+        unresolved = {}
+        with contextlib.suppress(StacksError), open_recording(self._writer.path) as recording:
+            rows = recording.ask("live/kinds").to_pylist()
+            unresolved = {row["kind"]: row["unresolved"] for row in rows}
+        return self._counted(end, unresolved)
+
+    def _counted(self, end: int, unresolved: dict[str, int]) -> RecordingStatus:
+        counters = self._programs.counters()
+        kinds = {}
+        for kind, counts in counters.items():
+            received, truncated = self._pipeline.tally.of(kind)
+            gaps = tuple((begin, stop or end) for begin, stop in self._gaps.get(kind, []))
+            if not (received or counts.happened or gaps):
+                continue
+            ends = zip(StackStatus, counts.user, strict=True)
+            kinds[kind.label] = KindCounts(
+                received=received,
+                lost=counts.lost,
+                truncated=truncated,
+                unresolved=unresolved.get(kind.label, 0),
+                incomplete={s.name.lower(): n for s, n in ends if n and s != StackStatus.COMPLETE},
+                gaps=gaps,
+            )
+        totals = Totals(
+            stacks=self._pipeline.tally.stacks,
+            stacks_lost=sum(counts.stacks_lost for counts in counters.values()),
+            sideband_lost=self._follower.lost,
+            skipped_runs=sum(self._programs.skipped_runs().values()),
+            below_threshold=sum(counts.below for counts in counters.values()),
+        )
+        return RecordingStatus(end, kinds, totals)
+
+
+def record(options: RecordOptions, report: Report) -> Outcome:
+    """Record until ^C, SIGTERM, the duration or the end of the launched program.
+
+    Raises:
+        UsageError, MachineError: it can't begin.
+    """
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        argv = options.targets.argv
+        launched = stack.enter_context(launch(argv)) if argv else None
+        session = Session(options, report, launched)
+        stack.callback(session.close)
+        if launched is not None:
+            launched.release()
+        _run(session, options, report, stop, launched)
+        if launched is not None and stop.signal == signal.SIGINT:
+            launched.wait(LAST_WORDS_S)
+        outcome = session.finish()
+        if launched is not None:
+            outcome = replace(outcome, exit_status=launched.poll())
+        return outcome
+
+
+def _run(
+    session: Session,
+    options: RecordOptions,
+    report: Report,
+    stop: StopRequest,
+    launched: Launched | None,
+) -> None:
+    began = time.monotonic()
+    end = began + options.duration_s if options.duration_s is not None else float("inf")
+    ready = select.poll()
+    ready.register(stop, select.POLLIN)
+    if launched is not None:
+        ready.register(launched, select.POLLIN)
+    due = began + 1
+    while not stop.requested and session.failure is None:
+        now = time.monotonic()
+        if now >= end:
+            return
+        ready.poll(max(0, round(1000 * (min(due, end) - now))) + 1)
+        if launched is not None and launched.poll() is not None:
+            return
+        if time.monotonic() >= due:
+            report(session.status())
+            due = max(due + 1, time.monotonic())
+
+
+def _blocked_threads(tgids: Iterable[int]) -> Iterable[tuple[int, int, int]]:
+    """(tgid, pid, state bits) of the threads that are off the CPU now."""
+    for tgid in tgids:
+        for pid in procfs.threads(tgid):
+            raw = procfs.read_bytes(f"/proc/{tgid}/task/{pid}/stat") or b""
+            letter = raw[raw.rfind(b")") + 2 :][:1].decode("latin-1")
+            if letter in _STATES:
+                yield tgid, pid, _STATES[letter]
+
+
+def _describe(targets: Targets) -> Iterable[str]:
+    """The targets as the command line named them."""
+    if targets.everything:
+        yield "--all"
+    yield from targets.comms
+    yield from (f"--pid {pid}" for pid in targets.pids)
+    if targets.cgroup is not None:
+        yield f"--cgroup {targets.cgroup}"
+    if targets.argv:
+        yield f"-- {' '.join(targets.argv)}"
+    if targets.follow:
+        yield "--follow"
+
+
+def _name(targets: Targets) -> str:
+    """For the folder's name: what is recorded, in a word."""
+    if targets.argv:
+        return os.path.basename(targets.argv[0])  # noqa: PTH119  # of bytes that are no path of ours
+    if targets.comms:
+        return targets.comms[0]
+    if targets.pids:
+        return procfs.comm(targets.pids[0]) or f"pid-{targets.pids[0]}"
+    return "all" if targets.everything else "cgroup"
