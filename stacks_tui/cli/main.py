@@ -24,7 +24,7 @@ from click.shell_completion import get_completion_class
 
 from stacks_tui import __version__, text
 from stacks_tui.cli import argv as arguments
-from stacks_tui.cli import options
+from stacks_tui.cli import options, streams
 from stacks_tui.errors import MachineError, StacksError, UsageError
 from stacks_tui.kinds import ProgramSpec
 
@@ -79,9 +79,7 @@ class Request:
 
 def run() -> NoReturn:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # a terminal of another encoding gets escapes instead of an exception
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams.prepare()
     sys.exit(main(sys.argv[1:]))
 
 
@@ -106,7 +104,8 @@ def main(argv: Sequence[str]) -> int:
         what = "stopped at once; a recording that had begun is recovered when it is opened."
         return tell.failure(what, StacksError.exit_code)
     except BrokenPipeError:
-        return _without_reader()
+        streams.abandon(sys.stdout)  # its reader went away: `| head`
+        return StacksError.exit_code
     except MemoryError:
         return tell.failure("out of memory; try fewer programs or a smaller --rows.", 1)
     except Exception as error:  # noqa: BLE001  # the one broad handler: no traceback for users
@@ -134,14 +133,8 @@ class _Teller:
         try:
             print(line, file=sys.stderr, flush=True)
         except OSError:
-            return exit_code  # nobody reads it
+            streams.abandon(sys.stderr)
         return exit_code
-
-
-def _without_reader() -> int:
-    # stdout's reader went away (`| head`): what is still buffered must not raise again at exit
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return StacksError.exit_code
 
 
 def _usage_line(error: click.ClickException) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from stacks_tui import text
+from stacks_tui.cli import streams
 from stacks_tui.session.status import Status
 
 PLAIN_EVERY_S = 10.0
@@ -160,7 +161,7 @@ def _write(stream: TextIO, line: str) -> None:
         stream.write(line)
         stream.flush()
     except (OSError, ValueError):
-        return  # nobody reads any more; the recording goes on
+        streams.abandon(stream)  # nobody reads any more; the recording goes on
 
 
 def _in_raw_mode(stream: TextIO) -> bool:
