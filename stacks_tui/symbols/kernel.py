@@ -106,5 +106,5 @@ def _parse(data: bytes) -> tuple[SymbolTable, list[str], npt.NDArray[np.int64]]:
     sizes = np.zeros(len(starts), np.uint64)
     table = build(RawSymbols(addresses, sizes, limits, local, name_at, name_len, text))
     order = np.argsort(addresses, kind="stable")
-    row = order[np.searchsorted(addresses[order], table.starts)]
-    return table, modules, module_of[row]
+    chosen = order[np.searchsorted(addresses[order], table.starts)]
+    return table, modules, module_of[chosen]
