@@ -59,7 +59,7 @@ PROGRAMS: tuple[Program, ...] = (
         "switch",
         (Kind.SWITCH, Kind.WAIT),
         "when and why threads leave the CPU, how long they wait, and who wakes them",
-        "shortest stored, ns",
+        "min ns",
         0,
         10**12,
     ),
@@ -154,4 +154,6 @@ def parse_programs(text: str) -> tuple[ProgramSpec, ...]:
 def grammar(program: Program) -> str:
     """The form of a program's entry in `-p`, for help and messages."""
     letters = f"{program.name}[:uk"
-    return f"{letters}[:{program.number.upper()}]]" if program.number else f"{letters}]"
+    if not program.number:
+        return f"{letters}]"
+    return f"{letters}[:{program.number.upper().replace(' ', '_')}]]"

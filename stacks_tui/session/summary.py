@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from stacks_tui.kinds import Kind
+from stacks_tui.kinds import PROGRAMS, Kind
 from stacks_tui.owner import invoking_user
 from stacks_tui.session.status import KindOutcome, Outcome, TopStack
 from stacks_tui.store.manifest import Manifest, State
@@ -59,6 +59,8 @@ def outcome_of(recording: Recording) -> Outcome:
     manifest = recording.manifest
     elapsed_s = 0.0
     if manifest is not None:
+        for kind in _asked_for(manifest):
+            found.setdefault(kind, KindOutcome(kind, events=0))
         for label, counts in manifest.status.kinds.items():
             kind = _BY_LABEL.get(label)
             if kind is not None:
@@ -85,6 +87,12 @@ def bytes_on_disk(path: Path) -> int:
     except OSError:
         return 0
     return sum(sizes)
+
+
+def _asked_for(manifest: Manifest) -> list[Kind]:
+    """The kinds of the programs that ran, also those that stored nothing."""
+    names = {entry.partition(":")[0] for entry in manifest.header.programs}
+    return [kind for program in PROGRAMS if program.name in names for kind in program.kinds]
 
 
 def _top(recording: Recording, kind: Kind) -> tuple[TopStack, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from stacks_tui.store.writer import RecordingWriter
 
 
 def recording(path: Path, state: State = State.FINISHED) -> None:
-    writer = RecordingWriter.create(path, rows.me(), rows.header())
+    header = replace(rows.header(), programs=("profile:u:99", "rss:u:29"))
+    writer = RecordingWriter.create(path, rows.me(), header)
     stacks = [
         rows.Stack(1, [rows.Frame("leaf"), rows.Frame("main")]),
         rows.Stack(2, [rows.Frame("[0x1234]")], complete=False, truncated=True),
@@ -39,13 +41,15 @@ def recording(path: Path, state: State = State.FINISHED) -> None:
 def test_counts_shares_and_stacks(tmp_path: Path) -> None:
     recording(tmp_path / "r")
     outcome = summarize(tmp_path / "r")
-    profile, vfs, tcp = outcome.kinds
+    profile, rss, vfs, tcp = outcome.kinds
     assert (profile.kind, profile.events, profile.lost) == (Kind.PROFILE, 4, 3)
     assert (profile.truncated, profile.unresolved, profile.incomplete) == (0.25, 0.25, 0.25)
     assert profile.top == (
         TopStack(30, "ns", ("leaf", "main")),
         TopStack(10, "ns", ("[0x1234]",)),
     )
+    # a kind that was asked for is named though nothing happened
+    assert (rss.kind, rss.events, rss.lost, rss.truncated) == (Kind.RSS, 0, 0, None)
     # no stack was taken: no share, and no list of stacks
     assert (vfs.kind, vfs.events, vfs.truncated, vfs.top) == (Kind.VFS_READ, 2, None, ())
     # a kind of which everything was lost is still named
