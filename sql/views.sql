@@ -1,4 +1,4 @@
--- The views of a recording, over what the reader binds: whole Parquet files (*_files) and rows that are still in journals or came from elsewhere (*_rows).
+-- The views of a recording, over what the reader binds: whole Parquet files (*_files), rows from journals or elsewhere (*_rows).
 
 create view events as
 select timestamp, duration, kind, cpu, tgid, pid, command, thread, span_id, parent_id, id, amount,
@@ -10,9 +10,7 @@ select timestamp, duration, kind, cpu, tgid, pid, command, thread, span_id, pare
 from event_rows;
 
 create view stacks as
-select id, frames, complete, truncated, status from stack_files
-union all by name
-select id, frames, complete, truncated, status from stack_rows;
+select id, frames, complete, truncated, status from all_stacks;
 
 create view processes as
 select tgid, start, "end", parent, comm, cmdline, exe, buildid, cgroup, container from process_files

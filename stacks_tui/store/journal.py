@@ -80,9 +80,9 @@ def read_journal(fd: int, schema: pa.Schema) -> list[pa.RecordBatch]:
                 batch.validate(full=True)  # offsets and indices of a torn or forged file
                 for _ in stream:
                     return batches  # never written by us
-        except (pa.ArrowException, OSError, StopIteration):
+            batches.append(_widen(batch, schema))
+        except (pa.ArrowException, OSError, StopIteration, UnicodeDecodeError):
             return batches
-        batches.append(_widen(batch, schema))
     return batches
 
 

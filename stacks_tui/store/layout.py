@@ -47,7 +47,7 @@ def layout_of(schema: pa.Schema, name: str) -> Layout:
     Raises:
         StacksError: neither.
     """
-    types = {field.name: field.type for field in schema}
+    types = {field.name: _plain(field.type) for field in schema}
     if set(EVENTS.names) <= set(types) and types["ustack"] == pa.uint64():
         return Layout.OURS
     lacking = [column for column in NESTED if column not in types]
@@ -65,6 +65,10 @@ def layout_of(schema: pa.Schema, name: str) -> Layout:
                 "name a recording's folder or one of its event files."
             )
     return Layout.NESTED
+
+
+def _plain(found: pa.DataType) -> pa.DataType:
+    return found.value_type if pa.types.is_dictionary(found) else found
 
 
 def _is_frames(found: pa.DataType) -> bool:

@@ -19,8 +19,8 @@ _DELTA = ("timestamp", "duration")
 """Sorted or narrow numbers: DELTA_BINARY_PACKED takes half the bytes of plain and is faster."""
 _UNCODED = ("id",)
 """Distinct in every row of `stacks`: a dictionary would only cost."""
-_MEASURED = ("timestamp", "kind", "tgid", "pid", "command", "id", "start")
-"""Columns with min/max, those that queries filter by: on all of them it costs a fifth more time."""
+_MEASURED = ("timestamp", "kind", "tgid", "id", "start")
+"""Columns with min/max, those that queries filter by; on all of them it costs a fifth more time."""
 
 
 @dataclass(frozen=True, slots=True)

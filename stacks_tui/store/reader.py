@@ -33,12 +33,12 @@ from stacks_tui.store.manifest import MANIFEST, Manifest, State, read_manifest
 from stacks_tui.store.queries import load_query
 from stacks_tui.store.recovery import (
     Holding,
+    journal_table,
     newest_and_counts,
     read_rows,
     recover,
     scan,
     settle,
-    sorted_table,
 )
 from stacks_tui.store.rows import last_processes
 
@@ -271,7 +271,7 @@ def _add_rows(dir_fd: int, holding: Holding, sources: _Sources) -> None:
     for table, names in holding.journals.items():
         batches = [batch for name in names for batch in read_rows(dir_fd, name, _SCHEMAS[table])]
         sources.rows[table] = (
-            last_processes(batches) if table == "processes" else sorted_table(batches, table)
+            last_processes(batches) if table == "processes" else journal_table(batches, table)
         )
     for table, names in holding.parquet.items():
         sources.files[table] = [open_file(dir_fd, name) for name in names]
@@ -328,7 +328,7 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
                 connection.register(f"{stem}_files", _SCHEMAS[table].empty_table())
             if not sources.nested:
                 connection.register(f"{stem}_rows", sources.rows[table])
-        _keep_one_of_each_stack(connection, sources)
+        _keep_one_of_each_stack(connection)
         connection.execute(read_sql("views.sql"))
         allowed = ", ".join(f"'{name}'" for name in paths.values())
         connection.execute(f"SET allowed_paths = [{allowed}]")
@@ -347,12 +347,12 @@ def _bind_files(connection: duckdb.DuckDBPyConnection, view: str, paths: list[st
     connection.read_parquet(paths, hive_partitioning=False).create_view(view)
 
 
-def _keep_one_of_each_stack(connection: duckdb.DuckDBPyConnection, sources: _Sources) -> None:
-    if sources.nested:
-        return
+def _keep_one_of_each_stack(connection: duckdb.DuckDBPyConnection) -> None:
+    """The kernel tells of a stack again when it has forgotten it; joins need one row of each."""
+    connection.execute(read_sql("all_stacks.sql"))
     row = connection.execute(read_sql("repeated_stacks.sql")).fetchone()
     if row and row[0]:
-        connection.execute(read_sql("distinct_stacks.sql"))
+        connection.execute(read_sql("first_stacks.sql"))
 
 
 def _one_line(error: duckdb.Error) -> str:

@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,6 +23,7 @@ from stacks_tui.schema import EVENTS, PROCESSES, STACKS
 from stacks_tui.store.disk import remove, writing
 from stacks_tui.store.journal import read_journal
 from stacks_tui.store.manifest import KindCounts, Manifest, State, write_manifest
+from stacks_tui.store.ordering import sorted_table
 from stacks_tui.store.parquet import Compression, ParquetFile
 from stacks_tui.store.rows import last_processes
 from stacks_tui.store.sink import JOURNAL, PARQUET, PARTIAL
@@ -160,18 +160,13 @@ def read_rows(dir_fd: int, name: str, schema: pa.Schema) -> list[pa.RecordBatch]
         os.close(fd)
 
 
-def sorted_table(batches: list[pa.RecordBatch], table: str) -> pa.Table:
+def journal_table(batches: list[pa.RecordBatch], table: str) -> pa.Table:
     """The batches of a journal as one table, sorted as its Parquet file would be."""
-    rows = pa.Table.from_batches(batches, _SCHEMAS[table]).unify_dictionaries()
-    key = _SORT[table]
-    if key is None or rows.num_rows == 0:
-        return rows
-    order = np.argsort(rows.column(key).to_numpy(), kind="stable")
-    return rows.combine_chunks().take(pa.array(order))
+    return sorted_table(batches, _SCHEMAS[table], _SORT[table])
 
 
 def _convert(dir_fd: int, journal: str, table: str, user: User) -> None:
-    rows = sorted_table(read_rows(dir_fd, journal, _SCHEMAS[table]), table)
+    rows = journal_table(read_rows(dir_fd, journal, _SCHEMAS[table]), table)
     if rows.num_rows:
         name = journal.removesuffix(JOURNAL) + PARQUET
         _write_whole(dir_fd, name, rows, _COMPRESSION, _GROUP_ROWS[table], user)

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from stacks_tui.errors import StacksError
 from stacks_tui.owner import User
 from stacks_tui.store.disk import remove, writing
 from stacks_tui.store.journal import Journal
+from stacks_tui.store.ordering import OrderedPieces
 from stacks_tui.store.parquet import Compression, ParquetFile
 
 PARTIAL = ".partial"
@@ -73,8 +73,7 @@ class TableSink:
         self._number = 1
         self._file: ParquetFile | None = None
         self._journal: Journal | None = None
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
+        self._pending = OrderedPieces(schema, sort_by)
         self._flush_at = options.row_group_rows
         self._file_rows = 0
         self._opened = 0.0
@@ -107,13 +106,12 @@ class TableSink:
             )
             self._opened = self._clock()
         self._journal.append(batch)
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
+        self._pending.add(batch)
         self._file_rows += batch.num_rows
         self.rows += batch.num_rows
         if self._file_rows >= self._options.rows_per_file:
             self.rotate()
-        elif self._pending_rows >= self._flush_at:
+        elif self._pending.rows >= self._flush_at:
             self._flush()
         self.tick()
 
@@ -136,9 +134,7 @@ class TableSink:
         if self._journal is None or self._failed:
             return
         with self._or_fail():
-            self._write(self._sorted_pending())
-            self._pending = []
-            self._pending_rows = 0
+            self._write(self._pending.take(self._pending.rows))
             assert self._file is not None
             self._file.close()
             self._file = None
@@ -166,44 +162,26 @@ class TableSink:
 
     def _flush(self) -> None:
         """Write what no later batch is expected to precede, in whole row groups."""
-        table = self._sorted_pending()
         group = self._options.row_group_rows
-        ready = table.num_rows
+        ready = self._pending.rows
         if self._sort_by is not None:
-            times = table.column(self._sort_by).to_numpy()
-            newest = int(times[-1])
-            floor = max(0, newest - self._options.overlap_ns)
-            ready = int(np.searchsorted(times, np.uint64(floor), "right"))
-            # Memory is bounded even if all rows are of one moment: half of four groups goes out.
-            ready = max(ready, table.num_rows - 3 * group)
+            ready = self._pending.rows_up_to(self._pending.newest() - self._options.overlap_ns)
+            # Memory is bounded whatever the rate: of four groups one goes out.
+            ready = max(ready, self._pending.rows - 3 * group)
         ready -= ready % group
         if ready:
             with self._or_fail():
-                self._write(table.slice(0, ready))
-        rest = table.slice(ready)
-        self._pending = rest.to_batches()
-        self._pending_rows = rest.num_rows
-        self._flush_at = self._pending_rows + max(1, group // 2)
-
-    def _sorted_pending(self) -> pa.Table:
-        table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
-        if self._sort_by is None:
-            return table
-        times = table.column(self._sort_by).to_numpy()
-        if bool(np.all(times[1:] >= times[:-1])):
-            return table
-        # A stable sort of nearly sorted numbers takes linear time.
-        order = np.argsort(times, kind="stable")
-        return table.combine_chunks().take(pa.array(order))
+                self._write(self._pending.take(ready))
+        self._flush_at = self._pending.rows + max(1, group // 4)
 
     def _write(self, table: pa.Table) -> None:
-        if table.num_rows == 0 and self._file is not None:
-            return
         if self._file is None:
             name = self._name(PARQUET) + PARTIAL
             self._file = ParquetFile(
                 self._dir_fd, name, self._schema, self._options.compression, self._user
             )
+        if table.num_rows == 0:
+            return
         self._file.write(table, self._options.row_group_rows)
         if self._sort_by is not None:
             self._written_to = table.column(self._sort_by)[-1].as_py()
@@ -224,7 +202,7 @@ class TableSink:
             yield
         except StacksError:
             self._failed = True
-            self._pending = []
+            self._pending.clear()
             if self._file is not None:
                 self._file.abandon()
                 remove(self._dir_fd, self._file.name)
