@@ -106,11 +106,11 @@ class Modules:
         if module is not None:
             self._modules.move_to_end(key)
             return module
+        if self._is_missing(key):
+            return None
         if path is None:
             module = self._load_vdso(mapping, tgid)
         else:
-            if self._is_missing(key):
-                return None
             binary, path = self._open.pop(key, (None, path))
             if binary is None:
                 binary = open_binary(mapping, tgid, self._proc, self._own_root)
@@ -174,9 +174,10 @@ class Modules:
             identity = file_identity(os.fstat(debug)) if debug is not None else None
 
             def make() -> SymbolTable:
-                if debug is None:
+                try:
+                    return symbols_of(image, None if debug is None else ElfImage.from_fd(debug))
+                except ElfError:  # the debug file was changed just now
                     return symbols_of(image)
-                return symbols_of(image, ElfImage.from_fd(debug))
 
             key = cache_key(image.build_id, binary.identity, identity)
             table = self._tables.get(key, make)
