@@ -111,11 +111,13 @@ class Resolver:
             mappings = [space.find(pc - (at > 0)) for at, pc in enumerate(pcs)]
         modules: list[Module | None] = []
         biases: list[int] = []
+        placed: dict[int, tuple[Module | None, int]] = {-1: (None, 0)}
         for mapping in mappings:
-            module = self._modules.module(mapping, tgid) if mapping is not None else None
-            bias = module.bias(mapping) if module is not None and mapping is not None else None
-            modules.append(module if bias is not None else None)
-            biases.append(bias or 0)
+            start = mapping.start if mapping is not None else -1
+            if mapping is not None and start not in placed:
+                placed[start] = self._place(mapping, tgid)
+            modules.append(placed[start][0])
+            biases.append(placed[start][1])
         vaddrs = [(pc - bias) & _MASK for pc, bias in zip(pcs, biases, strict=True)]
         returns = [m.signal_returns if m is not None else _NO_RETURNS for m in modules]
         exact = exact_lookups(vaddrs, returns)
@@ -141,6 +143,12 @@ class Resolver:
         if jit:
             self._jit_part(frames, jit, [(pcs[at], exact[at]) for at in jit], tgid, space)
         return frames
+
+    def _place(self, mapping: Mapping, tgid: int) -> tuple[Module | None, int]:
+        """The module of a mapping and its bias; None and 0: there is none that fits."""
+        module = self._modules.module(mapping, tgid)
+        bias = module.bias(mapping) if module is not None else None
+        return (None, 0) if bias is None else (module, bias)
 
     def _make_frames(self, module: Module, label: str, keys: list[tuple[int, bool]]) -> None:
         table = module.table

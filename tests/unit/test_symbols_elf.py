@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stacks_tui.elf import ElfError, ElfImage, mapping_bias
+from stacks_tui.elf import SHF_COMPRESSED, ElfError, ElfImage, mapping_bias
 from stacks_tui.spaces import Mapping
 from stacks_tui.symbols.debug_files import open_debug_file
 from stacks_tui.symbols.elf_symbols import symbols_of
@@ -49,6 +49,8 @@ int main(int argc, char** argv) {
 asm(".text\n.globl bare_label\nbare_label:\n nop\n nop\n ret\n"
     ".globl sized_label\nsized_label:\n nop\n ret\n.size sized_label, .-sized_label\n");
 """
+
+THIRTY_TWO_BITS = ("/lib32/libstdc++.so.6", "/lib32/libc.so.6", "/lib/i386-linux-gnu/libc.so.6")
 
 
 def image_of(path: Path) -> ElfImage:
@@ -291,6 +293,40 @@ def test_a_mapping_of_nothing_has_no_bias(build: Path) -> None:
     assert image.bias(Mapping(start, start + 4096, page, "/x")) == start - (
         load.vaddr - (load.offset - page)
     )
+
+
+def test_compressed_sections_are_read_whole(build: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    run("objcopy", "--compress-debug-sections=zlib", build / "pie", packed)
+    plain, image = image_of(build / "pie"), image_of(packed)
+    one, other = plain.section(".debug_info"), image.section(".debug_info")
+    assert one is not None
+    assert other is not None
+    assert other.flags & SHF_COMPRESSED
+    assert image.content(other) == plain.content(one)
+    with pytest.raises(ElfError, match="larger"):
+        image.content(other, one.size - 1)
+    damaged = bytearray(packed.read_bytes())
+    damaged[other.offset + 40 : other.offset + 60] = bytes(20)
+    with pytest.raises(ElfError):
+        ElfImage.from_bytes(bytes(damaged)).content(other)
+
+
+def test_files_of_32_bits_are_read() -> None:
+    path = next((p for p in map(Path, THIRTY_TWO_BITS) if p.exists()), None)
+    if path is None:
+        pytest.skip("no library of 32 bits here")
+    image = image_of(path)
+    assert image.elfclass == 32
+    table = symbols_of(image)
+    listed = 0
+    for line in run("nm", "-D", "-S", "--defined-only", path).splitlines()[:3000]:
+        fields = line.split()
+        if len(fields) == 4 and fields[2] == "T":
+            (index,) = table.find(np.array([int(fields[0], 16)], np.uint64)).tolist()
+            assert int(table.starts[index]) == int(fields[0], 16)
+            listed += 1
+    assert listed > 100
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
