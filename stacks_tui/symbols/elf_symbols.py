@@ -10,6 +10,7 @@ from __future__ import annotations
 import lzma
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,15 +79,27 @@ def symbols_of(image: ElfImage, debug: ElfImage | None = None) -> SymbolTable:
     if mini is not None:
         parts.append(_read(mini, SHT_SYMTAB, code))
     found = [part for part in parts if part is not None]
-    table = build(join(found)) if found else empty_table()
-    more = [_stubs(image, table), trampoline_symbols(image, table)]
-    added = [part for part in more if part is not None]
-    return build(join(found + added)) if added else table
+    stubs = _stubs(image, found)
+    if stubs is not None:
+        found.append(stubs)
+    if not found:
+        return empty_table()
+    table = build(join(found))
+    trampoline = trampoline_symbols(image, table)
+    return table if trampoline is None else build(join([*found, trampoline]))
 
 
-def _stubs(image: ElfImage, table: SymbolTable) -> RawSymbols | None:
+def _stubs(image: ElfImage, functions: list[RawSymbols]) -> RawSymbols | None:
+    @cache
+    def table() -> SymbolTable:
+        return build(join(functions)) if functions else empty_table()
+
+    def function_at(address: int) -> bytes:
+        index = int(table().find(np.array([address], np.uint64))[0])
+        return table().name(index) if index >= 0 else b""
+
     try:
-        return plt_symbols(image, table, dynamic_namer(image))
+        return plt_symbols(image, function_at, dynamic_namer(image))
     except ElfError:
         return None
 

@@ -1,6 +1,6 @@
 """PLT stubs of an x86-64 image, named after the functions they jump to.
 
-Comes in: an image, its functions, and what names its dynamic symbols. Goes out: symbols such as
+Comes in: an image, and what names its functions and its dynamic symbols. Goes out: symbols such as
 `read@plt`. Each stub's `jmp *slot(%rip)` is decoded and its slot looked up among the relocations,
 so any linker's layout is right: lazy, `.plt.sec` of IBT, `.plt.got`.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stacks_tui.elf import EM_X86_64, SHT_RELA, ElfImage
-from stacks_tui.symbols.table import NAME_LIMIT, RawSymbols, SymbolTable
+from stacks_tui.symbols.table import NAME_LIMIT, RawSymbols
 
 _RELA64 = np.dtype([("offset", "<u8"), ("type", "<u4"), ("symbol", "<u4"), ("addend", "<u8")])
 _GLOB_DAT, _JUMP_SLOT, _IRELATIVE = 6, 7, 37
@@ -23,9 +23,11 @@ _RELOCATIONS_LIMIT = 96 << 20
 
 
 def plt_symbols(
-    image: ElfImage, functions: SymbolTable, dynamic: Callable[[int], bytes]
+    image: ElfImage, function_at: Callable[[int], bytes], dynamic: Callable[[int], bytes]
 ) -> RawSymbols | None:
     """The stubs of an image, None: it has none.
+
+    `function_at` names the function at an address, `dynamic` a dynamic symbol by number.
 
     Raises:
         ElfError: a section is broken.
@@ -49,7 +51,7 @@ def plt_symbols(
         place = np.minimum(np.searchsorted(slots["offset"], targets), len(slots) - 1)
         hit = slots["offset"][place] == targets
         for stub, slot in zip(at[hit].tolist(), slots[place[hit]].tolist(), strict=True):
-            name = _name(slot[1], slot[2], slot[3], functions, dynamic)
+            name = _name(slot[1], slot[2], slot[3], function_at, dynamic)
             if name:
                 starts.append(section.addr + stub)
                 sizes.append(width)
@@ -103,9 +105,12 @@ def _jumps(
 
 
 def _name(
-    kind: int, symbol: int, addend: int, functions: SymbolTable, dynamic: Callable[[int], bytes]
+    kind: int,
+    symbol: int,
+    addend: int,
+    function_at: Callable[[int], bytes],
+    dynamic: Callable[[int], bytes],
 ) -> bytes:
     if kind == _IRELATIVE:
-        index = int(functions.find(np.array([addend], np.uint64))[0])
-        return functions.name(index) if index >= 0 else b""
+        return function_at(addend)
     return dynamic(symbol)
