@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -106,8 +105,8 @@ def test_annotated_lists_and_dictionaries_open_too(tmp_path: Path) -> None:
         check(recording)
 
 
-def test_the_same_rows_as_duckdb_reads_them(tmp_path: Path) -> None:
-    """Many rows: stacks by id are the nested ones, row by row."""
+def test_stacks_by_id_are_the_nested_ones(tmp_path: Path) -> None:
+    """Many rows, some with the same stack and some with none."""
     rows = [
         dict(
             ROWS[0],
@@ -127,7 +126,6 @@ def test_the_same_rows_as_duckdb_reads_them(tmp_path: Path) -> None:
             frames = row[stack] or []
             assert [(f["name"], f["address"], f["offset"]) for f in frames] == expected[stack]
             assert row[stack] != []  # nothing taken is null
-    assert duckdb.sql(f"select count(*) from read_parquet('{tmp_path}/x')").fetchall() == [(2000,)]
 
 
 def test_mixed_layouts_and_other_types_are_refused(tmp_path: Path) -> None:

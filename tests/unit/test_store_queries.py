@@ -52,8 +52,9 @@ def test_a_head_declares_what_the_query_uses(name: str, recording: Recording) ->
         statements = connection.extract_statements(query.sql)
     assert len(statements) == 1
     assert statements[0].named_parameters == {name for name, _ in query.parameters}
-    values = {name: {"kind": "profile", "limit": 5}[name] for name, _ in query.parameters}
-    assert tuple(recording.ask(name, **values).column_names) == tuple(n for n, _ in query.columns)
+    assert tuple(recording.ask(name, kind="profile", limit=5).column_names) == tuple(
+        n for n, _ in query.columns
+    )
 
 
 def test_every_sql_file_says_what_it_answers() -> None:

@@ -87,7 +87,6 @@ def test_names_and_numbers_have_their_contracts_types(recording: Recording) -> N
         "install httpfs",
         "load httpfs",
         "set enable_external_access = true",
-        "pragma database_list",
         "delete from events",
         "select 1; select 2",
         "select 1; copy (select 1) to '{folder}/written'",

@@ -234,7 +234,10 @@ def test_a_torn_journal_and_a_parquet_file_without_footer(tmp_path: Path) -> Non
 
 
 def test_a_journal_with_nothing_whole_leaves_no_file(tmp_path: Path) -> None:
-    killed(tmp_path / "r", lambda w: (w.path / "events-000001.journal").write_bytes(b"x") and None)
+    def record(writer: RecordingWriter) -> None:
+        (writer.path / "events-000001.journal").write_bytes(b"x")
+
+    killed(tmp_path / "r", record)
     assert ids(tmp_path / "r") == []
     assert names(tmp_path / "r") == ["manifest.json"]
 
