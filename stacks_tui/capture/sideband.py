@@ -205,7 +205,9 @@ class Decoder:
                 if _prot(data, at + 64)[0] & _PROT_EXEC:
                     buildid, device, inode = None, 0, 0
                     if misc & _MISC_BUILD_ID:
-                        buildid = self._buildid(data[at + 44 : at + 44 + min(data[at + 40], 20)]) or None
+                        buildid = (
+                            self._buildid(data[at + 44 : at + 44 + min(data[at + 40], 20)]) or None
+                        )
                     else:
                         major, minor, inode = _file(data, at + 40)
                         device = os.makedev(major, minor)

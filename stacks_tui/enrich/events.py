@@ -34,8 +34,8 @@ STATES = (
     "other",
 )
 """Why a thread left the CPU. preempted: it could have gone on (another was put in its place, or it
-yielded); sleeping: it waits and signals wake it; disk: it waits and they don't; idle: as disk, but a kernel
-thread with nothing to do."""
+yielded); sleeping: it waits and signals wake it; disk: it waits and they don't; idle: as disk, but
+a kernel thread with nothing to do."""
 
 _STATE_BITS = (
     (0xFFFF, "other"),

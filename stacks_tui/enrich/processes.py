@@ -61,6 +61,8 @@ class RowDraft:
     exe: str | None = None
     buildid: bytes | None = None
     end: int | None = None
+    keep: bool = False
+    """It goes into the recording."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +80,7 @@ class Process:
     wants_exe: bool = False
     """Its next mapping of a file is its executable."""
     interesting: bool = False
-    """It goes into the recording."""
+    """A target, or it had events, with its present executable."""
     details_read: bool = False
     born: int = 0
     before: Process | None = field(default=None, repr=False)

@@ -54,6 +54,8 @@ class Tasks:
         """Targets for as long as they live: since when, by tgid."""
         self._named: set[int] = set()
         """Targets until their next exec: by name."""
+        self._left: set[int] = set()
+        """Targets by name that an exec made none since the last `take_new_spaces`."""
         self._processes: dict[int, Process] = {}
         self._names: Timeline[str] = Timeline(pa.string(), readable)
         self._exes: Timeline[bytes] = Timeline(pa.binary())
@@ -160,6 +162,7 @@ class Tasks:
     def take_new_spaces(self) -> list[SpaceChange]:
         """What changed in the address spaces of targets since the last call, in order."""
         changes, self._changes = self._changes, []
+        left, self._left = self._left, set()
         self._mapped.clear()
         found: list[SpaceChange] = []
         for change in changes:
@@ -172,7 +175,7 @@ class Tasks:
                     space = process.spaces.at(time)
                     if space is not None:
                         found.append(SpaceMade(time, process.tgid, space))
-            else:
+            elif isinstance(change, Exited) or self.is_target(change.tgid) or change.tgid in left:
                 found.append(change)
         return found
 
@@ -191,10 +194,9 @@ class Tasks:
         """Rows of all interesting processes, without those that `take_ended` gave before."""
         rows = [finish(tgid, row, clock) for tgid, row in self._done]
         for process in self._processes.values():
-            if process.interesting:
-                if process.row.buildid is None:
-                    self._find_buildid(process)
-                rows += [finish(process.tgid, row, clock) for row in process.rows]
+            if process.row.keep and process.row.buildid is None:
+                self._find_buildid(process)
+            rows += [finish(process.tgid, row, clock) for row in process.rows if row.keep]
         return rows
 
     def take_ended(self, clock: Clock) -> list[ProcessRow]:
@@ -248,8 +250,7 @@ class Tasks:
             inherits = self._targets.follow or self._targets.cgroup is not None
             if inherits and self.is_target(parent.tgid):
                 self._kept[tgid] = time
-        if self._targets.everything or tgid in self._kept:
-            process.interesting = True
+        process.interesting = row.keep = self._targets.everything or tgid in self._kept
         return process
 
     def _exit(self, record: Exit) -> None:
@@ -291,8 +292,8 @@ class Tasks:
         tgid, time = record.tgid, record.time
         old = process.row
         old.end = time
-        if not process.interesting:
-            del process.rows[:-1]
+        process.rows = [row for row in process.rows[:-1] if row.keep] + [old]
+        process.interesting = self._targets.everything or tgid in self._kept
         if self._exes.current(tgid) == UNKNOWN:  # too late to read it, but for a relative
             self._exes.learn(tgid, self._exes.code(self._inherited_buildid(process)))
         process.rows.append(RowDraft(time, old.parent, record.name, _same_cgroup(old.details)))
@@ -304,6 +305,8 @@ class Tasks:
         process.spaces.exec(time)
         self._exes.change(tgid, time, UNKNOWN)
         self._seen[tgid] = False
+        if tgid in self._named:
+            self._left.add(tgid)
         self._named.discard(tgid)
         self._mapped.pop(tgid, None)
         self._changes.append(Execed(time, tgid))
@@ -377,8 +380,11 @@ class Tasks:
             process = self._processes[tgid] = self._strange(tgid)
             process.row.comm = procfs.comm(tgid)
         self._take_interest(process)
+        for row in process.rows:
+            row.keep = True  # the event may be of the one before
 
     def _take_interest(self, process: Process) -> None:
+        process.row.keep = True
         if process.ended is not None:
             process.interesting = True
             return
@@ -415,8 +421,7 @@ class Tasks:
 
     def _retire(self, process: Process) -> None:
         """Its number belongs to another process now, or its horizon has passed."""
-        if process.interesting:
-            self._done.extend((process.tgid, row) for row in process.rows)
+        self._done.extend((process.tgid, row) for row in process.rows if row.keep)
         if process.ended is None:
             process.ended = process.row.end = process.row.end or self._now
         process.spaces.alive = False

@@ -270,7 +270,16 @@ def test_targets_by_name(follow: bool) -> None:
     assert tasks.is_target(SHELL)
     assert tasks.is_target(CHILD)  # it has the name
     assert {SHELL, CHILD} <= {row.tgid for row in tasks.processes(CLOCK)}
+    tasks.take_new_spaces()
     tasks.apply([Fork(T + 4, THREAD, CHILD, THREAD, CHILD), Comm(T + 5, THREAD, THREAD, "x", True)])
+    told = tasks.take_new_spaces()
+    # an exec ends a target by name, and is told all the same: what was published is wrong now
+    assert Execed(T + 5, THREAD) in told
+    assert (Forked(T + 4, CHILD, THREAD) in told) is follow
+    assert tasks.is_target(THREAD) is follow
+    tasks.apply([Comm(T + 6, THREAD, THREAD, "y", True)])
+    assert tasks.take_new_spaces() == ([Execed(T + 6, THREAD)] if follow else [])
+    assert ("y" in {row.comm for row in tasks.processes(CLOCK)}) is follow
     tasks.apply([Fork(T + 6, THREAD + 1, THREAD, THREAD + 1, THREAD)])
     assert tasks.is_target(THREAD + 1) is follow
 
