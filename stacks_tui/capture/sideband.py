@@ -7,12 +7,14 @@ records is that of perf_event_open(2). Clock: CLOCK_MONOTONIC, that of the BPF p
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import errno
 import mmap
 import os
 import platform
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from operator import attrgetter
@@ -107,6 +109,7 @@ _place = struct.Struct("<IIQQQ").unpack_from
 _file = struct.Struct("<IIQ").unpack_from
 _prot = struct.Struct("<I").unpack_from
 _by_time = attrgetter("time")
+_ROUNDS = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -143,15 +146,20 @@ class Sideband:
     def read(self) -> list[Record]:
         """The new records of all CPUs, in the order of their times.
 
-        A record is kept for the next call if an older one of another CPU could still come.
+        The rings are read until nothing is new, so nothing older can still come. Where that does
+        not end, what an older record of another CPU could precede is kept for the next call.
         """
         found = self._later + self._decode()
-        now = time.monotonic_ns()
-        found += self._decode()
+        self._later = []
+        for _ in range(_ROUNDS):
+            now = time.monotonic_ns()
+            more = self._decode()
+            found += more
+            if not more:
+                now = sys.maxsize
+                break
         found.sort(key=_by_time)
-        keep = len(found)
-        while keep and found[keep - 1].time > now:
-            keep -= 1
+        keep = bisect.bisect_right(found, now, key=_by_time)
         self._later = found[keep:]
         return found[:keep]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,8 @@ from stacks_tui.errors import MachineError
 from stacks_tui.spaces import Mapping
 
 
-def record(kind: int, misc: int, body: bytes, time: int, cpu: int = 0) -> bytes:
-    tail = struct.pack("<IIQII", 1, 1, time, cpu, 0)
+def record(kind: int, misc: int, body: bytes, when: int, cpu: int = 0) -> bytes:
+    tail = struct.pack("<IIQII", 1, 1, when, cpu, 0)
     return struct.pack("<IHH", kind, misc, 8 + len(body) + len(tail)) + body + tail
 
 
@@ -147,3 +148,37 @@ def test_kernels_without_build_ids_are_asked_without(monkeypatch: pytest.MonkeyP
 def test_pages_are_a_power_of_two() -> None:
     with pytest.raises(ValueError, match="power of two"):
         sideband.Sideband(pages_per_cpu=3)
+
+
+class Rings:
+    """Stands for the decoded rings: what each further reading finds."""
+
+    def __init__(self, *readings: list[Record]) -> None:
+        self._readings = list(readings)
+
+    def __call__(self) -> list[Record]:
+        return self._readings.pop(0) if self._readings else []
+
+
+def test_a_late_record_of_another_cpu_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sideband, "online_cpus", list)
+    band = sideband.Sideband()
+    readings: list[list[Record]] = [
+        [Exit(9, 1, 1)],
+        [Exit(5, 1, 1), Exit(11, 1, 1)],
+        [Exit(10, 1, 1)],
+    ]
+    monkeypatch.setattr(band, "_decode", Rings(*readings))
+    assert [one.time for one in band.read()] == [5, 9, 10, 11]
+    assert band.read() == []
+
+
+def test_under_a_flood_only_what_is_settled_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sideband, "online_cpus", list)
+    monkeypatch.setattr(time, "monotonic_ns", iter(range(10, 1000, 10)).__next__)
+    band = sideband.Sideband()
+    flood: list[list[Record]] = [[Exit(10 * n + 5, 1, 1)] for n in range(12)]
+    monkeypatch.setattr(band, "_decode", Rings(*flood))
+    first = band.read()
+    assert [one.time for one in first] == [5, 15, 25, 35, 45, 55, 65, 75]
+    assert [one.time for one in first + band.read()] == [10 * n + 5 for n in range(12)]
