@@ -42,6 +42,7 @@ enum stack_status {
 
 enum stack_flag {
   STACK_KERNEL_CUT = 1,
+  STACK_COPY = 2,
 };
 
 struct event {
@@ -63,7 +64,8 @@ struct event {
   u32 reserved;
 };
 
-// Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow.
+// Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow. With STACK_COPY the user
+// part is no list of addresses but the user registers (struct pt_regs) and then memory from rsp on.
 struct stack_header {
   u64 id;
   u64 time;
@@ -73,5 +75,9 @@ struct stack_header {
   u16 n_user;
   u8 status;
   u8 flags;
+  u8 kind;       // of the event it was first taken for
+  u8 reserved;
   u16 by_frame_pointer;
+  u16 reserved2;
+  u32 reserved3;
 };

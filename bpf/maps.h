@@ -40,8 +40,15 @@ enum want {
   WANT_ACTIVE = 4,  // the program is attached
 };
 
-#define FRAMES 1024  // capacity of a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
+#define FRAMES 2048  // words in a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
 #define KERNEL_FRAMES 127  // kernel.perf_event_max_stack's default
+
+// How a user stack is taken.
+enum how {
+  BY_TABLE = 0,
+  BY_FRAME_POINTER = 1,
+  BY_COPY = 2,
+};
 
 struct config {
   u32 target_flags;
@@ -77,6 +84,7 @@ struct work {
   u64 ip, sp, bp;
   u64 hash;
   u64 bad;  // a read of user memory failed
+  u64 start_stack;  // the stack pointer with which the program began
   u32 exact;  // ip is an instruction, not a return address
   u32 base;   // frames before the user's (a waker's kernel part)
   u32 n;      // user frames taken
@@ -87,7 +95,7 @@ struct work {
   u32 slot;
   u32 outer;   // the slot that this one interrupted
   u32 pid;     // whose stack it is
-  u32 hashed;  // the hash holds the user frames
+  u32 how;     // enum how
   u32 also;    // a second kind to emit for the same call
   u64 key;     // waking: pid woken; block: the request
   struct space space;
@@ -95,7 +103,7 @@ struct work {
   struct event event;
   struct event wait;
   struct stack_header head;  // the frames must follow at once
-  u64 frames[FRAMES];
+  u64 frames[FRAMES + 128];  // a copied piece may begin at the last word
 };
 
 // One event each, fixed size. Sized by the recorder.
@@ -107,6 +115,12 @@ BPF_F_TABLE("lru_hash", u64, u8, seen, 131072, 0);
 
 BPF_F_TABLE("array", u32, struct config, config, 1, 0);
 BPF_F_TABLE("percpu_array", u32, struct work, scratch, SLOT_COUNT, 0);
+// Stacks that each CPU has copied lately.
+struct budget {
+  u64 since;
+  u64 used;
+};
+BPF_F_TABLE("percpu_array", u32, struct budget, budgets, 1, 0);
 // The slot whose walk is running on this CPU.
 BPF_F_TABLE("percpu_array", u32, u32, running, 1, 0);
 

@@ -8,6 +8,13 @@
 
 #define USER_STACK 256  // BPF_F_USER_STACK
 #define USER_CS 3       // the privilege bits of cs in user mode
+#define USER_CODE 0x33  // __USER_CS: anything else is 32-bit code
+
+#define REGISTERS 21    // words of struct pt_regs
+#define PIECE 128       // words that are copied at once
+#define SMALL_PIECE 8
+#define COPY_PIECES 14
+#define COPIES 1000     // stacks copied by a CPU in 100 ms, at most
 
 static __always_inline void enter(struct work *w, u32 slot) {
   u32 zero = 0;
@@ -21,7 +28,7 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->by_frame_pointer = 0;
   w->status = STACK_NO_REGS;
   w->also = 0;
-  w->hashed = 1;
+  w->how = BY_TABLE;
   if (now) {
     w->outer = *now;
     *now = slot;
@@ -40,7 +47,8 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   u64 id = mix(mix(hash, status), (u64)kernel << 32 | user);
   u8 one = 1;
   if (!id) id = 1;
-  if (seen.lookup(&id)) return id;
+  int copy = user && w->how == BY_COPY;
+  if (!copy && seen.lookup(&id)) return id;
   w->head.id = id;
   w->head.time = w->event.time;
   w->head.tgid = user ? w->event.tgid : 0;
@@ -48,13 +56,14 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   w->head.n_kernel = kernel;
   w->head.n_user = user;
   w->head.status = status;
-  w->head.flags = flags;
+  w->head.flags = flags | (copy ? STACK_COPY : 0);
   w->head.by_frame_pointer = user ? w->by_frame_pointer : 0;
+  w->head.kind = kind;
   u32 frames = kernel + user;
   if (frames > FRAMES - 1) frames = FRAMES - 1;
   u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
   if (!stacks.ringbuf_output(&w->head, size, NO_WAKEUP)) {
-    seen.update(&id, &one);
+    if (!copy) seen.update(&id, &one);
   } else {
     struct counts *counts = get_counts(kind);
     if (counts) counts->stacks_lost++;
@@ -92,28 +101,22 @@ static __always_inline u64 address_space_salt(struct work *w, u32 tgid) {
 }
 
 // Prepares the walk of the current task's user stack behind `w->base` frames. `interrupted`: the registers
-// of a sample, or null. Returns 1 where there is something to unwind by tables; 0: the stack is as
-// complete as it gets (w->n frames, maybe none).
-static __always_inline int begin_walk(void *ctx, struct pt_regs *interrupted, struct config *c,
-                                      struct work *w) {
+// of a sample, or null. Returns 1 where there is something to unwind by tables; 0: finish_walk does it.
+static __always_inline int begin_walk(struct pt_regs *interrupted, struct config *c, struct work *w) {
   u64 task = (u64)current_task();
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   __builtin_memset(&w->space, 0, sizeof(w->space));
-  if (!read_u64(task + TASK_MM)) {  // a kernel thread, or a task that has exited
+  u64 mm = read_u64(task + TASK_MM);
+  if (!mm) {  // a kernel thread, or a task that has exited
     w->want &= ~WANT_USER;
     return 0;
   }
   struct space *space = spaces.lookup(&tgid);
   if (space) w->space = *space;
   w->hash = address_space_salt(w, tgid);
-  if (!space || !c->unwind) {
-    u32 most = c->max_frames, base = w->base & 127;
-    if (most > FRAMES - 256) most = FRAMES - 256;
-    long size = bpf_get_stack(ctx, &w->frames[base], most * 8, USER_STACK);
-    w->n = size <= 0 ? 0 : (u32)size >> 3;
-    w->by_frame_pointer = w->n;
-    w->status = !w->n ? STACK_FAULT : w->n >= most ? STACK_CUT : space ? STACK_FP_END : STACK_NO_SPACE;
-    w->hashed = 0;
+  if (!c->unwind) {
+    w->status = STACK_FP_END;
+    w->how = BY_FRAME_POINTER;
     return 0;
   }
   if (interrupted && (interrupted->cs & USER_CS) == USER_CS) {
@@ -121,8 +124,15 @@ static __always_inline int begin_walk(void *ctx, struct pt_regs *interrupted, st
   } else if (bpf_probe_read_kernel(&w->regs, sizeof(w->regs), task_regs(current_task()))) {
     return 0;
   }
-  if (w->regs.cs != 0x33) {  // __USER_CS: anything else is 32-bit code
-    w->status = STACK_NO_REGS;
+  if (w->regs.cs != USER_CODE) {
+    w->how = BY_FRAME_POINTER;
+    return 0;
+  }
+  w->start_stack = read_u64(mm + MM_START_STACK);
+  w->regs.orig_ax = w->start_stack;  // for the user side, which has no use for the number of the call
+  if (!space) {
+    w->status = STACK_NO_SPACE;
+    w->how = BY_COPY;
     return 0;
   }
   w->ip = w->regs.ip;
@@ -132,9 +142,60 @@ static __always_inline int begin_walk(void *ctx, struct pt_regs *interrupted, st
   return 1;
 }
 
-// The user part is taken: its hash, where the unwinder hasn't made it on the way.
-static __always_inline void hash_user(struct work *w) {
-  if (!w->hashed) hash_frames(w, w->base & 127, &w->n, FRAMES - 256);
+// Whether this CPU may copy one more stack: a bound on what a process whose files can't be read costs.
+static __always_inline int may_copy(u64 now) {
+  u32 zero = 0;
+  struct budget *b = budgets.lookup(&zero);
+  if (!b) return 0;
+  if (now - b->since > 100000000) {
+    b->since = now;
+    b->used = 0;
+  }
+  return b->used++ < COPIES;
+}
+
+// Where the tables are not in the kernel (yet): the registers and the stack itself, for the user side to
+// unwind when it has them. Returns the number of words behind `base`, 0: not to be had.
+static __always_inline u32 copy_stack(struct work *w) {
+  u32 at = w->base & 127, words = 0, piece = PIECE;
+  __builtin_memcpy(&w->frames[at], &w->regs, sizeof(w->regs));
+#pragma clang loop unroll(disable)
+  for (u32 i = 0; i < COPY_PIECES + PIECE / SMALL_PIECE; i++) {
+    u32 to = at + REGISTERS + words;
+    asm volatile("" : "+r"(to));
+    if (words >= COPY_PIECES * PIECE) break;
+    if (!bpf_probe_read_user(&w->frames[to & (FRAMES - 1)], (piece & (2 * PIECE - 1)) * 8,
+                             (void *)w->regs.sp + words * 8)) {
+      words += piece;
+    } else if (piece == PIECE) {
+      piece = SMALL_PIECE;  // near the stack's base
+    } else {
+      break;
+    }
+  }
+  return words ? words + REGISTERS : 0;
+}
+
+// What the unwinder left to do: frames by frame pointer, or a copy of the stack.
+static __always_inline void finish_walk(void *ctx, struct config *c, struct work *w) {
+  u32 how = w->how, at = w->base & 127, most = c->max_frames;
+  if (how == BY_COPY) {
+    w->n = may_copy(w->event.time) ? copy_stack(w) : 0;
+    if (w->n) {
+      // No two are taken as alike: the frames are not known here.
+      w->hash = mix(mix(w->hash, bpf_ktime_get_ns()), w->event.pid);
+      return;
+    }
+    w->how = how = BY_FRAME_POINTER;
+  }
+  if (how != BY_FRAME_POINTER) return;
+  if (most > FRAMES / 2) most = FRAMES / 2;
+  long size = bpf_get_stack(ctx, &w->frames[at], most * 8, USER_STACK);
+  w->n = size <= 0 ? 0 : (u32)size >> 3;
+  w->by_frame_pointer = w->n;
+  if (!w->n) w->status = STACK_FAULT;
+  if (w->n >= most) w->status = STACK_CUT;
+  hash_frames(w, at, &w->n, FRAMES / 2);
 }
 
 // Count how the walk ended, publish the stack. Returns its id, 0 for none.

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 static __always_inline void finish(void *ctx, struct work *w) {
-  hash_user(w);
+  struct config *c = get_config();
+  if (c && (w->want & WANT_USER)) finish_walk(ctx, c, w);
   if (w->slot == SLOT_WAKING) {
     finish_waking(w);
     return;
@@ -31,11 +32,22 @@ static __always_inline struct work *running_work(void) {
   return slot ? get_work(*slot) : 0;
 }
 
+// STACK_CUT: there is more.
+static __always_inline u32 step(struct work *w) {
+  u32 status = unwind_step(w);
+  if (status == STACK_NO_SPACE) {  // a module whose rows are not here: all anew, by a copy
+    w->how = BY_COPY;
+    w->n = 0;
+    w->by_frame_pointer = 0;
+  }
+  return status;
+}
+
 int unwind_sample(struct bpf_perf_event_data *ctx) {
   struct config *c = get_config();
   struct work *w = get_work(SLOT_PROFILE);
   if (!c || !w) return 0;
-  if (unwind_step(w) == STACK_CUT && w->n < c->max_frames) perf_programs.call(ctx, TAIL_UNWIND);
+  if (step(w) == STACK_CUT && w->n < c->max_frames) perf_programs.call(ctx, TAIL_UNWIND);
   perf_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;
@@ -53,7 +65,7 @@ int unwind_raw(struct bpf_raw_tracepoint_args *ctx) {
   struct config *c = get_config();
   struct work *w = running_work();
   if (!c || !w) return 0;
-  if (unwind_step(w) == STACK_CUT && w->n < c->max_frames) raw_programs.call(ctx, TAIL_UNWIND);
+  if (step(w) == STACK_CUT && w->n < c->max_frames) raw_programs.call(ctx, TAIL_UNWIND);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;

@@ -26,6 +26,7 @@ enum row_kind {
   ROW_STOP = 10,   // the outermost frame: a start
   ROW_BAD = 11,    // a rule that rows can't say
   ROW_RAREG = 12,  // rsp + 8 (off & 255), return address in register (off >> 8); innermost only
+  ROW_ABSENT = 13,  // the module's rows are not in the kernel
 };
 // rbp of a row: 0 unchanged, n < 0 saved at CFA + 8n, 1 saved at *(rbp), 127 no longer known.
 
@@ -103,8 +104,8 @@ static __always_inline u32 unwind_step(struct work *w) {
       row_count = m->count;
       row_chunk = m->chunk;
     }
-    u32 kind = ROW_NONE;
-    s64 off = 2, rb = -2;  // no table: the frame pointer
+    u32 kind = ROW_ABSENT;  // a mapping that isn't known yet
+    s64 off = 2, rb = -2;
     if (pc - start < size) {
       u64 *c = (u64 *)rows.lookup(&row_chunk);
       if (!c) break;
@@ -156,8 +157,10 @@ static __always_inline u32 unwind_step(struct work *w) {
         continue;
       } else if (kind == ROW_NONE) {
         if (bp <= sp) {
-          // rbp = 0 means a start only to code that keeps frame pointers: where one was just followed.
-          status = bp || !walked ? STACK_FP_END : bad ? STACK_FAULT : STACK_COMPLETE;
+          // rbp = 0 means a start only to code that keeps frame pointers (where one was just followed),
+          // or where the stack is back at where the program began with it.
+          u64 from_start = w->start_stack - sp;
+          status = bp || !(walked || from_start < 64) ? STACK_FP_END : bad ? STACK_FAULT : STACK_COMPLETE;
           break;
         }
         off = 2;
@@ -166,7 +169,7 @@ static __always_inline u32 unwind_step(struct work *w) {
         fp++;
         walked = 2;
       } else {
-        status = STACK_NO_RULE;
+        status = kind == ROW_ABSENT ? STACK_NO_SPACE : STACK_NO_RULE;
         break;
       }
     }

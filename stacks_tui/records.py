@@ -76,10 +76,15 @@ STACK_HEADER = np.dtype(
         ("n_user", "<u2"),
         ("status", "u1"),  # StackStatus of the user part
         ("flags", "u1"),  # StackFlag
+        ("kind", "u1"),  # of the event for which it was first taken
+        ("reserved", "u1"),
         ("by_frame_pointer", "<u2"),  # user frames found by frame pointer
+        ("reserved2", "<u2"),
+        ("reserved3", "<u4"),
     ]
 )
-"""Head of a record in the stacks ring (32 bytes); `n_kernel + n_user` u64 addresses follow."""
+"""Head of a record in the stacks ring (40 bytes); `n_kernel + n_user` u64 words follow: addresses,
+or with `StackFlag.COPY` the kernel's addresses, the user registers and the user stack's memory."""
 
 
 class StackFlag(IntFlag):
@@ -87,6 +92,8 @@ class StackFlag(IntFlag):
 
     KERNEL_CUT = 1
     """The kernel part has as many frames as the kernel gives at most."""
+    COPY = 2
+    """The user part is not unwound: registers (struct pt_regs) and memory from rsp on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +115,5 @@ class StackRecord:
     status: StackStatus
     flags: StackFlag
     by_frame_pointer: int = 0
+    kind: int = 0
+    """Code of the kind for which it was first taken."""

@@ -34,7 +34,7 @@ int on_block_issue(struct bpf_raw_tracepoint_args *ctx) {
   w->key = request;
   w->want = c->want[PROGRAM_BLOCK];
   if (in_interrupt(c)) w->want &= ~WANT_USER;
-  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;

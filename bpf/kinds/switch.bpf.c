@@ -90,7 +90,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   }
   w->event.duration = now > began ? now - began : 0;
   w->want = c->want[PROGRAM_SWITCH];
-  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;
@@ -157,7 +157,7 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
   begin_event(&w->event, KIND_WAIT, bpf_ktime_get_ns());
   w->key = pid;
   if (w->want & WANT_KERNEL) w->base = take_kernel(ctx, w);
-  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;
@@ -168,7 +168,7 @@ static __always_inline void finish_waking(struct work *w) {
   struct counts *counts = get_counts(KIND_WAIT);
   if (counts && (w->want & WANT_USER) && w->status < STACK_STATUS_COUNT) counts->user[w->status]++;
   if (!base && !w->n) return;
-  hash_frames(w, 0, &w->base, KERNEL_FRAMES);  // behind that of the user's
+  hash_frames(w, 0, &w->base, KERNEL_FRAMES);  // into that of the user's
   u64 hash = w->hash;
   u64 id = publish(w, hash, base, w->n, w->n ? w->status : STACK_COMPLETE,
                    base >= KERNEL_FRAMES ? STACK_KERNEL_CUT : 0, KIND_WAIT);

@@ -61,7 +61,7 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   w->event.duration = w->event.time - began;
   w->event.amount = moved < 0 ? 0 : moved;
   w->want = c->want[PROGRAM_VFS];
-  if ((w->want & WANT_USER) && begin_walk(ctx, 0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;

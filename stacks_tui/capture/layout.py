@@ -30,6 +30,7 @@ OFFSETS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("TASK_CFS_RQ", "task_struct", ("se.cfs_rq",), False),
     ("CFS_RQ_RQ", "cfs_rq", ("rq",), False),
     ("MM_RSS_STAT", "mm_struct", ("rss_stat",), True),
+    ("MM_START_STACK", "mm_struct", ("start_stack",), True),
     ("PERCPU_COUNTER_COUNT", "percpu_counter", ("count",), True),
     ("PERCPU_COUNTER_COUNTERS", "percpu_counter", ("counters",), True),
     ("REQUEST_CMD_FLAGS", "request", ("cmd_flags",), True),

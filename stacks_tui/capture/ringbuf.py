@@ -117,4 +117,5 @@ def decode_stack(body: bytes) -> StackRecord:
         status=StackStatus(int(head["status"])),
         flags=StackFlag(int(head["flags"])),
         by_frame_pointer=int(head["by_frame_pointer"]),
+        kind=int(head["kind"]),
     )

@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from stacks_tui import __version__
@@ -48,6 +48,7 @@ from stacks_tui.store.reader import open_recording
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
 from stacks_tui.symbols.resolver import Resolver
 from stacks_tui.unwind.cached import open_cache
+from stacks_tui.unwind.late import LateUnwinder
 from stacks_tui.unwind.rows import MAPPING, ROW
 from stacks_tui.unwind.tables import Tables
 
@@ -104,8 +105,9 @@ class Session:
         tasks = Tasks(watched)
         self._report(Status("looking at what runs"))
         tables = self._make_tables() if options.unwind else None
-        resolver = Resolver()
-        self._symbolizer = Symbolizer(resolver)
+        self._symbolizer = Symbolizer(
+            Resolver(), LateUnwinder(open_module, open_cache(), options.max_frames)
+        )
         self._follower = Follower(
             Sideband(), tasks, tables, self._symbolizer.prefetch, lambda tgid: None
         )
@@ -298,13 +300,17 @@ class Session:
             gaps = tuple((begin, stop or end) for begin, stop in self._gaps.get(kind, []))
             if not (received or counts.happened or gaps):
                 continue
-            ends = zip(StackStatus, counts.user, strict=True)
+            taken = self._stacks_by_end(kind, counts.user)
             kinds[kind.label] = KindCounts(
                 received=received,
                 lost=counts.lost,
                 truncated=truncated,
                 unresolved=unresolved.get(kind.label, 0),
-                incomplete={s.name.lower(): n for s, n in ends if n and s != StackStatus.COMPLETE},
+                incomplete={
+                    status.name.lower(): number
+                    for status, number in zip(StackStatus, taken, strict=True)
+                    if number and status is not StackStatus.COMPLETE
+                },
                 gaps=gaps,
             )
         totals = Totals(
@@ -315,6 +321,13 @@ class Session:
             below_threshold=sum(counts.below for counts in counters.values()),
         )
         return RecordingStatus(end, kinds, totals)
+
+    def _stacks_by_end(self, kind: Kind, counted: Sequence[int]) -> list[int]:
+        """User stacks of a kind by `StackStatus`: those unwound late count as they ended then."""
+        late = self._symbolizer.unwound_late[kind].tolist()
+        taken = [number + later for number, later in zip(counted, late, strict=True)]
+        taken[StackStatus.NO_SPACE] -= sum(late)
+        return taken
 
 
 def record(options: RecordOptions, report: Report) -> Outcome:

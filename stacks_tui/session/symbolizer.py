@@ -1,7 +1,8 @@
 """Names the frames of new stacks in a thread of its own, off the threads that read and write.
 
-Comes in: stacks with the address space of their moment, and modules that targets have just mapped.
-Goes out: resolved stacks, taken by whoever writes.
+Comes in: stacks with the address space of their moment, and modules that targets just mapped. Goes
+out: resolved stacks, taken by whoever writes. Those that the kernel could only copy are unwound
+here first.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
-from stacks_tui.records import StackRecord
+import numpy as np
+
+from stacks_tui.records import StackFlag, StackRecord, StackStatus
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.symbols.frames import ResolvedStack
 from stacks_tui.symbols.resolver import Resolver
+from stacks_tui.unwind.late import LateUnwinder
 
 _Job = tuple[StackRecord, AddressSpace | None] | tuple[Mapping, int] | None
 
@@ -21,8 +26,11 @@ _Job = tuple[StackRecord, AddressSpace | None] | tuple[Mapping, int] | None
 class Symbolizer:
     """A queue in, a list out, one thread between."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, late: LateUnwinder) -> None:
         self._resolver = resolver
+        self._late = late
+        self.unwound_late = np.zeros((256, len(StackStatus)), np.int64)
+        """Copied stacks, by the code of their kind and what ended their walk here."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._ready: list[ResolvedStack] = []
         self._lock = threading.Lock()
@@ -70,8 +78,21 @@ class Symbolizer:
                     self._resolver.prefetch(first, second)
                     continue
                 assert second is None or isinstance(second, AddressSpace)
-                resolved = self._resolver.resolve(first, second)
+                resolved = self._resolver.resolve(self._unwound(first, second), second)
                 with self._lock:
                     self._ready.append(resolved)
         except BaseException as error:  # noqa: BLE001  # told to the thread that takes
             self._failure = error
+
+    def _unwound(self, stack: StackRecord, space: AddressSpace | None) -> StackRecord:
+        if not stack.flags & StackFlag.COPY:
+            return stack
+        found = self._late.unwind(stack.user, space, stack.tgid)
+        self.unwound_late[stack.kind, found.status] += 1
+        return replace(
+            stack,
+            user=found.addresses,
+            status=found.status,
+            flags=stack.flags & ~StackFlag.COPY,
+            by_frame_pointer=found.by_frame_pointer,
+        )

@@ -73,6 +73,8 @@ class Kind(IntEnum):
     """A rule that can't be told here: the walk ends, incomplete."""
     RAREG = 12
     """Innermost frame only. As REG, but CFA = rsp + 8 * n; the register has the return address."""
+    ABSENT = 13
+    """Rows that are not in the kernel, or not yet: the stack is copied and unwound later."""
 
 
 RBP_SAME = 0

@@ -1,0 +1,205 @@
+"""Unwinds a copied stack, when the kernel had no table for it yet: the same rules, in Python.
+
+Comes in: the registers and the stack's memory of one moment, with the address space of that moment.
+Goes out: the addresses that the BPF unwinder would have found, and what ended the walk. Needed in a
+process's first milliseconds only, so it may take its time; twin of bpf/unwind.h.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.diskcache import DiskCache
+from stacks_tui.elf import ElfError, Segment
+from stacks_tui.records import StackStatus
+from stacks_tui.spaces import AddressSpace, Mapping
+from stacks_tui.unwind.cached import load_table
+from stacks_tui.unwind.ehframe import UnwindTable
+from stacks_tui.unwind.identity import VDSO
+from stacks_tui.unwind.modules import row_bias
+from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, Kind, find_row
+from stacks_tui.unwind.tables import Opener
+from stacks_tui.unwind.vdso import read_vdso
+
+REGISTERS = 21
+"""Words of struct pt_regs (arch/x86/include/asm/ptrace.h)."""
+WHOLE_COPY = 14 * 128
+"""Words that bpf/stack.h copies at most: a walk that leaves them was cut, not wrong."""
+TABLES_KEPT = 64
+UNREADABLE_S = 1.0
+"""How long a file that couldn't be opened isn't tried again."""
+
+_BP, _START_STACK, _IP, _SP = 4, 15, 16, 19
+"""Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax."""
+_BY_DWARF = (10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0)
+"""DWARF's register numbers 0…15 (System V ABI, x86-64) as places in struct pt_regs."""
+_MASK = (1 << 64) - 1
+_word = struct.Struct("<Q").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class LateStack:
+    """What a copied stack holds."""
+
+    addresses: npt.NDArray[np.uint64]
+    """Leaf first, as in a `StackRecord`."""
+    status: StackStatus
+    by_frame_pointer: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    table: UnwindTable
+    loads: tuple[Segment, ...]
+
+
+class _Unreadable(Exception):
+    """An address beyond the copy; `cut`: where memory was there but not copied."""
+
+
+class LateUnwinder:
+    """Keeps the tables that it needed last. For one thread."""
+
+    def __init__(self, opener: Opener, cache: DiskCache | None, max_frames: int) -> None:
+        self._opener = opener
+        self._cache = cache
+        self._max_frames = max_frames
+        self._modules: OrderedDict[object, _Module | None] = OrderedDict()
+        self._failed: dict[object, float] = {}
+
+    def unwind(
+        self, words: npt.NDArray[np.uint64], space: AddressSpace | None, tgid: int
+    ) -> LateStack:
+        """Walk a copy (`REGISTERS` words, then the stack from rsp on) as the BPF side would."""
+        registers = [int(word) for word in words[:REGISTERS]]
+        memory = words[REGISTERS:].tobytes()
+        low = registers[_SP]
+        whole = len(words) - REGISTERS >= WHOLE_COPY
+        start_stack = registers[_START_STACK]
+        ip, sp, bp = registers[_IP], registers[_SP], registers[_BP]
+        frames: list[int] = []
+        by_frame_pointer = 0
+        exact = True
+        followed = False  # the frame before was found by frame pointer
+
+        def end(status: StackStatus) -> LateStack:
+            return LateStack(np.array(frames, np.uint64), status, by_frame_pointer)
+
+        def read(address: int) -> int:
+            at = (address - low) & _MASK
+            if at + 8 > len(memory):
+                raise _Unreadable
+            return int(_word(memory, at)[0])
+
+        if space is None:
+            frames.append(ip)
+            return end(StackStatus.NO_SPACE)
+        while len(frames) < self._max_frames:
+            frames.append(ip)
+            pc = ip if exact else ip - 1
+            kind, off, rbp = self._rule(space, pc, tgid)
+            exact = False
+            try:
+                if kind is Kind.STOP:
+                    return end(StackStatus.COMPLETE)
+                if kind is Kind.SIGNAL:
+                    exact, followed = True, False
+                    ip, bp, sp = read(sp + 168), read(sp + 120), read(sp + 160)
+                    continue
+                innermost = len(frames) == 1
+                if kind is Kind.RAREG and innermost and not rbp:
+                    ip = registers[_BY_DWARF[off >> 8 & 15]]
+                    sp += (off & 255) * 8
+                    continue
+                if kind is Kind.REG and innermost:
+                    sp = registers[_BY_DWARF[off >> 8 & 15]]
+                    kind, off = Kind.RSP, off & 255
+                elif kind is Kind.NONE:
+                    if bp <= sp:
+                        start = bp == 0 and (followed or 0 <= start_stack - sp < 64)
+                        return end(StackStatus.COMPLETE if start else StackStatus.FP_END)
+                    by_frame_pointer += 1
+                    kind, off, rbp = Kind.RBP, 2, -2
+                    followed = True
+                elif kind in (Kind.BAD, Kind.REG, Kind.RAREG):
+                    return end(StackStatus.NO_RULE)
+                else:
+                    followed = False
+                by_rbp = kind in (Kind.RBP, Kind.DRBP, Kind.DRBP8)
+                cfa = (bp if by_rbp else sp) + off * 8
+                if kind is Kind.PLT and ip & 15 >= 11:
+                    cfa += 8
+                elif kind in (Kind.DRSP, Kind.DRBP):
+                    cfa = read(cfa)
+                elif kind in (Kind.DRSP8, Kind.DRBP8):
+                    cfa = read(cfa) + 8
+                ip = read(cfa - 8)
+                if rbp == RBP_UNKNOWN:
+                    bp = 1
+                elif rbp == RBP_AT_RBP:
+                    bp = read(bp)
+                elif rbp:
+                    bp = read(cfa + 8 * rbp)
+            except _Unreadable:
+                return end(StackStatus.CUT if whole else StackStatus.FAULT)
+            sp = cfa & _MASK
+            if ip == 0:
+                return end(StackStatus.FP_END if followed else StackStatus.COMPLETE)
+        return end(StackStatus.CUT)
+
+    def _rule(self, space: AddressSpace, pc: int, tgid: int) -> tuple[Kind, int, int]:
+        """(kind, off, rbp) of the row that holds for `pc`; BAD where the file can't be read."""
+        mapping = space.find(pc)
+        if mapping is None or (mapping.path != VDSO and not _is_file(mapping)):
+            return Kind.NONE, 0, 0
+        module = self._module(mapping, tgid)
+        if module is None or not module.table.supported:
+            return Kind.BAD, 0, 0
+        if not len(module.table.rows):
+            return Kind.NONE, 0, 0
+        bias = row_bias(module.loads, mapping)
+        if bias is None:
+            return Kind.BAD, 0, 0
+        row = module.table.rows[find_row(module.table.rows, (pc - bias) & _MASK)]
+        return Kind(int(row["kind"])), int(row["off"]), int(row["rbp"])
+
+    def _module(self, mapping: Mapping, tgid: int) -> _Module | None:
+        key: object = mapping.buildid or (mapping.device, mapping.inode, mapping.path)
+        if key in self._modules:
+            self._modules.move_to_end(key)
+            return self._modules[key]
+        now = time.monotonic()
+        if now - self._failed.get(key, -UNREADABLE_S) < UNREADABLE_S:
+            return None
+        try:
+            found = self._load(mapping, tgid)
+        except (ElfError, OSError):
+            found = None
+        if found is None:
+            if len(self._failed) > 4096:
+                self._failed.clear()
+            self._failed[key] = now
+            return None
+        self._modules[key] = found
+        if len(self._modules) > TABLES_KEPT:
+            self._modules.popitem(last=False)
+        return found
+
+    def _load(self, mapping: Mapping, tgid: int) -> _Module | None:
+        if mapping.path == VDSO:
+            image = read_vdso()
+            return _Module(load_table(image, self._cache), image.loads)
+        with self._opener(mapping, tgid) as opened:
+            if opened is None:
+                return None
+            return _Module(load_table(opened, self._cache), opened.loads)
+
+
+def _is_file(mapping: Mapping) -> bool:
+    return mapping.path.startswith("/") and not mapping.path.startswith("//")
