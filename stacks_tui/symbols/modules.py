@@ -7,6 +7,7 @@ read when a stack needs them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import OrderedDict
@@ -33,7 +34,7 @@ _KEYS_LIMIT = 16_384
 _MISSING_LIMIT = 4096
 _AGAIN_SECONDS = 2.0
 
-Key = tuple[bytes | None, str, int, int, tuple[int, int] | None]
+Key = tuple[bytes | None, str, int, int, tuple[int, ...]]
 
 
 @dataclass(slots=True)
@@ -131,22 +132,34 @@ class Modules:
         if known is not None:
             self._keys.move_to_end((tgid, mapping))
             return known
-        # Containers may have other files at the same path, and a build id proves little: what
-        # one root has says nothing about another's.
-        root: tuple[int, int] | None = None
-        try:
-            if mapping.path != vdso.NAME:
-                status = (self._proc / str(tgid) / "root").stat()
-                root = status.st_dev, status.st_ino
-            elif not vdso.is_shared(mapping):
-                root = tgid, 0
-        except OSError:
-            root = None
-        key = mapping.buildid, mapping.path, mapping.device, mapping.inode, root
+        place = self._place(mapping, tgid)
+        key = mapping.buildid, mapping.path, mapping.device, mapping.inode, place
         self._keys[tgid, mapping] = key
         if len(self._keys) > _KEYS_LIMIT:
             self._keys.popitem(last=False)
         return key
+
+    def _place(self, mapping: Mapping, tgid: int) -> tuple[int, ...]:
+        """What tells apart mappings that say the same of themselves.
+
+        Containers may have other files at the same path, and a build id proves little: what one
+        root has says nothing about another's. Without a build id a file that was written anew
+        may have the inode of the old one, so its size and times count.
+        """
+        path = file_path(mapping)
+        if path is None:
+            return () if vdso.is_shared(mapping) else (tgid,)
+        found: tuple[int, ...] = ()
+        root = self._proc / str(tgid) / "root"
+        with contextlib.suppress(OSError, ValueError):
+            status = root.stat()
+            found = status.st_dev, status.st_ino
+        if mapping.buildid is None:
+            base = root if found else self._own_root
+            with contextlib.suppress(OSError, ValueError):
+                status = (base / path.lstrip("/")).lstat()
+                found += status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return found
 
     def _keep(self, key: Key, module: Module) -> None:
         self._missing.pop(key, None)

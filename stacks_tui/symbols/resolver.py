@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stacks_tui.kinds import Kind
 from stacks_tui.records import StackFlag, StackRecord, StackStatus
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.symbols.binaries import DELETED, file_path
@@ -24,6 +25,10 @@ from stacks_tui.symbols.kernel import CORE, KernelSymbols
 from stacks_tui.symbols.modules import Module, Modules
 from stacks_tui.symbols.perfmap import PerfMap
 from stacks_tui.symbols.signals import exact_lookups
+
+OWN = "_finish_raw"
+"""The BPF program that takes kernel stacks at tracepoints: `bpf_prog_<tag>_<name>` in kallsyms."""
+_WAY_TO_PROGRAM = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "__do_trace_", "bpf_prog_")
 
 FRAMES_LIMIT = 200_000
 """Frames kept for reuse, about 40 MB; beyond, all are made anew."""
@@ -72,6 +77,8 @@ class Resolver:
             self._kernel_frames.clear()
             self._made = 0
         frames = self._kernel_part(record.kernel)
+        if record.kind != Kind.PROFILE:  # a sample may hit any program: then it is what ran
+            frames = frames[_own_frames(frames) :]
         frames += self._user_part(record.user.tolist(), record.tgid, space)
         kernel_cut = bool(record.flags & StackFlag.KERNEL_CUT)
         if len(record.kernel) and not len(record.user):
@@ -203,6 +210,16 @@ def _label(mapping: Mapping) -> str:
     if not path or path.startswith("//"):
         return "[anon]"
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _own_frames(frames: list[Frame]) -> int:
+    """How many of the first frames are the program that took the stack, and its way there."""
+    if not (frames and frames[0].name.startswith("bpf_prog_") and frames[0].name.endswith(OWN)):
+        return 0
+    count = 1
+    while count < len(frames) and frames[count].name.startswith(_WAY_TO_PROGRAM):
+        count += 1
+    return count
 
 
 def _unresolved(pc: int, mapping: Mapping | None) -> Frame:

@@ -264,6 +264,19 @@ def test_a_build_id_that_lies_in_another_root_does_not_spread(
     faked.close()
 
 
+@needs_root
+def test_a_program_built_anew_without_a_build_id_has_its_new_names(
+    tmp_path: Path, resolver: Resolver
+) -> None:
+    for landmark in ("first_version", "second_version"):
+        built = compile_program(tmp_path / landmark, landmark, "-Wl,--build-id=none", "-no-pie")
+        program = tmp_path / "program"
+        program.touch(0o755)
+        program.write_bytes(built.read_bytes())  # the inode stays
+        with running(program) as (tgid, address):
+            assert names(resolver, space_of(tgid), address) == [landmark]
+
+
 def test_a_candidate_that_is_no_file_or_another_is_refused(tmp_path: Path) -> None:
     proc = tmp_path / "proc"
     (proc / "5" / "root").mkdir(parents=True)
