@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -273,8 +274,18 @@ def _add_rows(dir_fd: int, holding: Holding, sources: _Sources) -> None:
         sources.rows[table] = (
             last_processes(batches) if table == "processes" else journal_table(batches, table)
         )
+    _allow_descriptors(sum(map(len, holding.parquet.values())))
     for table, names in holding.parquet.items():
         sources.files[table] = [open_file(dir_fd, name) for name in names]
+
+
+def _allow_descriptors(files: int) -> None:
+    """Raise our own limit for a recording of many files: each is open here and in DuckDB."""
+    needed = 2 * files + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        highest = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
 
 
 def _add_foreign(dir_fd: int, path: Path, sources: _Sources) -> None:
@@ -283,6 +294,7 @@ def _add_foreign(dir_fd: int, path: Path, sources: _Sources) -> None:
         raise UsageError(
             f"{str(path)!r} is not a recording: it has no {MANIFEST} and no Parquet file."
         )
+    _allow_descriptors(len(names))
     for name in names:
         _add_file(open_file(dir_fd, name), name, sources)
 

@@ -33,7 +33,7 @@ PROCESSES_FILE = "processes" + PARQUET
 _SCHEMAS = {"events": EVENTS, "stacks": STACKS}
 _SORT = {"events": "timestamp", "stacks": None}
 _NUMBERED = re.compile(r"(events|stacks)-([0-9]{6,9})\.(parquet|journal)", re.ASCII)
-_GROUP_ROWS = {"events": 131_072, "stacks": 4_096}
+_GROUP_ROWS = {"events": 65_536, "stacks": 4_096}
 _COMPRESSION = Compression("zstd", 1)
 
 

@@ -45,7 +45,7 @@ class StoreOptions:
     rows_per_file: int = 1_000_000
     """Events in a file; its journal takes some 80 bytes for each until it is whole."""
     seconds_per_file: float = 120.0
-    row_group_rows: int = 131_072
+    row_group_rows: int = 65_536
     """Events in a row group, which is what waits in memory."""
     compression: str = "zstd:1"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from stacks_tui.store.reader import last_recording, open_recording
 from stacks_tui.store.rows import ProcessRow, valid_text
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
 
+# Children are forked from a process with Arrow's idle threads, and killed: none of them waits on one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files for another user")
 SMALL = StoreOptions(rows_per_file=50, row_group_rows=10)
 
@@ -205,6 +209,77 @@ def test_a_killed_recorder_leaves_every_batch_it_was_given(tmp_path: Path) -> No
         if name.startswith("events"):
             times = pq.read_table(tmp_path / "r" / name).column("timestamp").to_pylist()
             assert times == sorted(times)
+
+
+def test_killed_at_any_moment_each_taken_row_is_there_once(tmp_path: Path) -> None:
+    """The child tells of each batch that was taken; the kill hits wherever it happens to be."""
+    for attempt in range(12):
+        path = tmp_path / str(attempt)
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            writer = create(path, StoreOptions(rows_per_file=40, row_group_rows=8))
+            for at in range(0, 10**9, 4):
+                writer.write_events(events([at + 3, at, at + 1, at + 2]))
+                os.write(tell, at.to_bytes(8, "little"))
+        os.close(tell)
+        for _ in range(20 + 7 * attempt):
+            os.read(told, 8)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        taken = 20 + 7 * attempt
+        while os.read(told, 8):
+            taken += 1
+        os.close(told)
+        got = sorted(ids(path))
+        assert got == list(range(len(got)))  # no gap, nothing twice
+        assert len(got) in (4 * taken, 4 * taken + 4)  # the last one was perhaps not told of
+        assert sorted(ids(path)) == got
+
+
+def test_a_reader_beside_a_fast_recorder_sees_each_row_once(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        writer = create(path, StoreOptions(rows_per_file=8, row_group_rows=4))
+        for at in range(0, 10**9, 4):
+            writer.write_events(events(range(at, at + 4)))
+            os.write(tell, b"x")
+    try:
+        os.close(tell)
+        taken = len(os.read(told, 1))
+        os.set_blocking(told, False)
+        for _ in range(15):
+            with contextlib.suppress(BlockingIOError):
+                taken += len(os.read(told, 1 << 16))
+            with open_recording(path, me()) as recording:
+                assert recording.live
+                got = recording.table("select id from events order by id")["id"].to_pylist()
+            assert got == list(range(len(got)))
+            assert len(got) >= 4 * taken
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(told)
+
+
+def test_a_recording_of_more_files_than_may_be_open(tmp_path: Path) -> None:
+    writer = create(tmp_path / "r", StoreOptions(rows_per_file=1))
+    for at in range(150):
+        writer.write_events(events([at]))
+    writer.close(status())
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, limit[1]))
+    try:
+        assert sorted(ids(tmp_path / "r")) == list(range(150))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_writing_does_not_load_duckdb() -> None:
+    code = "import sys, stacks_tui.store.writer; sys.exit('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_killed_between_rename_and_removal_no_row_counts_twice(tmp_path: Path) -> None:
