@@ -71,7 +71,7 @@ def test_a_failing_self_test_says_so(checkout: Path) -> None:
     (checkout / ".venv/bin/pytest").write_text("#!/bin/sh\nexit 1\n")
     done = start(checkout / "stacks-tui", "--self-test", "-k", "x")
     assert done.returncode == 1
-    assert "failed: pytest" in done.stderr
+    assert "failed: pytest -k x" in done.stderr
 
 
 def test_tab_never_installs(checkout: Path) -> None:
