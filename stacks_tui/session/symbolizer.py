@@ -7,8 +7,8 @@ here first.
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,8 +20,6 @@ from stacks_tui.symbols.frames import ResolvedStack
 from stacks_tui.symbols.resolver import Resolver
 from stacks_tui.unwind.late import LateUnwinder
 
-_Job = tuple[StackRecord, AddressSpace | None] | tuple[Mapping, int] | None
-
 
 class Symbolizer:
     """A queue in, a list out, one thread between."""
@@ -31,25 +29,31 @@ class Symbolizer:
         self._late = late
         self.unwound_late = np.zeros((256, len(StackStatus)), np.int64)
         """Copied stacks, by the code of their kind and what ended their walk here."""
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._stacks: deque[tuple[StackRecord, AddressSpace | None]] = deque()
+        self._modules: deque[tuple[Mapping, int]] = deque()
         self._ready: list[ResolvedStack] = []
-        self._lock = threading.Lock()
+        self._finishing = False
+        self._change = threading.Condition()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="symbolizer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Stacks and modules that wait."""
-        return self._jobs.qsize()
+        """Stacks that wait."""
+        return len(self._stacks)
 
     def prefetch(self, mapping: Mapping, tgid: int) -> None:
-        """Open a module's file while its process is there."""
-        self._jobs.put((mapping, tgid))
+        """Open a module's file while its process is there: before any stack that waits."""
+        with self._change:
+            self._modules.append((mapping, tgid))
+            self._change.notify()
 
     def resolve(self, stack: StackRecord, space: AddressSpace | None) -> None:
         """Name the frames of a stack, later."""
-        self._jobs.put((stack, space))
+        with self._change:
+            self._stacks.append((stack, space))
+            self._change.notify()
 
     def take(self) -> Sequence[ResolvedStack]:
         """What is ready since the last call.
@@ -57,7 +61,7 @@ class Symbolizer:
         Raises:
             Exception: what ended the thread, if anything did.
         """
-        with self._lock:
+        with self._change:
             ready, self._ready = self._ready, []
         if self._failure is not None and not ready:
             raise self._failure
@@ -65,24 +69,34 @@ class Symbolizer:
 
     def finish(self) -> Sequence[ResolvedStack]:
         """Wait until all is resolved, end the thread, return the rest."""
-        self._jobs.put(None)
+        with self._change:
+            self._finishing = True
+            self._change.notify()
         self._thread.join()
         return self.take()
 
     def _run(self) -> None:
         try:
-            while (job := self._jobs.get()) is not None:
-                first, second = job
-                if isinstance(first, Mapping):
-                    assert isinstance(second, int)
-                    self._resolver.prefetch(first, second)
-                    continue
-                assert second is None or isinstance(second, AddressSpace)
-                resolved = self._resolver.resolve(self._unwound(first, second), second)
-                with self._lock:
-                    self._ready.append(resolved)
+            while self._step():
+                pass
         except BaseException as error:  # noqa: BLE001  # told to the thread that takes
             self._failure = error
+
+    def _step(self) -> bool:
+        """Do one job; False: all is done, and no more will come."""
+        with self._change:
+            while not (self._modules or self._stacks or self._finishing):
+                self._change.wait()
+            module = self._modules.popleft() if self._modules else None
+            stack = self._stacks.popleft() if module is None and self._stacks else None
+        if module is not None:
+            self._resolver.prefetch(*module)
+        elif stack is not None:
+            record, space = stack
+            resolved = self._resolver.resolve(self._unwound(record, space), space)
+            with self._change:
+                self._ready.append(resolved)
+        return module is not None or stack is not None
 
     def _unwound(self, stack: StackRecord, space: AddressSpace | None) -> StackRecord:
         if not stack.flags & StackFlag.COPY:
