@@ -387,9 +387,9 @@ def interpret(
                 ra = where
             if advance >= 0:
                 lines.append((location, cfa, offset, fp, ra))
-                location += advance
-                if location >= 1 << 62:
+                if location + advance >= 1 << 62:
                     raise Malformed
+                location += advance
     except (Malformed, IndexError):
         cfa, offset, fp, ra = BAD, 0, SAME, SAME
     lines.append((location, cfa, offset, fp, ra))

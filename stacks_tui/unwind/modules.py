@@ -102,8 +102,14 @@ class RowStore:
         if stop is None:
             raise ValueError("no chunk of rows at all")
         self.stop: Extent = stop
-        """One row BAD from pc 0 on: a walk ends where rules are not known, or not yet."""
-        self._rows[stop.first] = (0, 0, Kind.BAD, 0)
+        """One row ABSENT from pc 0 on: a walk ends where rules are not known, or not yet."""
+        self._rows[stop.first] = (0, 0, Kind.ABSENT, 0)
+        plain = self.pool.take(1)
+        if plain is None:
+            raise ValueError("no room for a second row")
+        self.plain: Extent = plain
+        """One row NONE from pc 0 on: code that has no rules."""
+        self._rows[plain.first] = (0, 0, Kind.NONE, 0)
 
     @property
     def waiting(self) -> int:
@@ -136,7 +142,7 @@ class RowStore:
         changed: list[Module] = []
         victims.sort(key=lambda victim: (bool(victim.tgids), victim.used_ns))
         for victim in victims:
-            if free + coming >= needed:
+            if coming > 0 and free + coming >= needed:
                 break
             changed.append(victim)
             self.evicted += 1
@@ -148,6 +154,10 @@ class RowStore:
             self.drop(victim)
             if self._add(module, table, now_ns):
                 return [*changed, module]
+        if coming <= 0:  # free rows there are, but in too small pieces
+            self.rejected += 1
+            module.enter(State.NO_ROOM, now_ns)
+            return [*changed, module]
         self._waiting.append((module, table))
         return changed
 

@@ -3,8 +3,8 @@
 Comes in: address spaces, forks, execs and exits, in the order in which they happened. Goes out:
 for each process one entry (where its mappings lie), its mappings sorted by address, and the rows
 that they name. New files are parsed by a thread of its own. Until their rows are there, and where
-they can't be had, a walk that comes upon them ends, incomplete. Mappings of JITs and of files
-without rules are left out: their code is walked by frame pointer.
+they can't be had, a walk that comes upon them ends, incomplete. Code of JITs and of files without
+rules is walked by frame pointer.
 
 What a BPF program may be reading never changes: a process's new mappings are written elsewhere,
 then its entry is replaced; the old range is free after a grace period, its rows not before it.
@@ -113,7 +113,7 @@ class _Process:
     range: Range | None = None
     """What its entry names."""
     others: list[Range] = field(default_factory=list)
-    """What its entry may name instead: the kernel copied its parent's at a moment not known here."""
+    """What its entry may name instead: the kernel copied its parent's, nobody knows which."""
     settle_ns: int = 0
     """When its entry is written anew, so that the others are out of question."""
     past: list[Range] = field(default_factory=list)
@@ -203,8 +203,8 @@ class Tables:
             if new.others:
                 new.settle_ns = self._clock() + GRACE_NS
                 self._settling.append((new.settle_ns, child))
-            if any(m.state is State.LOADING for m in new.files.values()):
-                return  # dirty by itself once that is loaded
+            if parent in self._dirty:
+                self._dirty[child] = None
 
     def exec(self, tgid: int) -> None:
         """The process runs another program: its mappings are gone."""
@@ -327,15 +327,15 @@ class Tables:
 
     def _entries(self, process: _Process) -> list[Entry]:
         entries: list[Entry] = []
-        stop = self._store.stop
+        stop, plain = self._store.stop, self._store.plain
         tgid = process.space.tgid
         for mapping in process.space.mappings:
             key = file_key(mapping, tgid)
-            if key is None:
+            if key is None or process.files[key].state is State.FRAME_POINTERS:
+                where = (plain.first, plain.count, plain.chunk)
+                entries.append((mapping.start, mapping.end, 0, *where))
                 continue
             module = process.files[key]
-            if module.state is State.FRAME_POINTERS:
-                continue
             bias = row_bias(module.loads, mapping) if module.state is State.ROWS else None
             if bias is None:
                 where = (stop.first, stop.count, stop.chunk)
@@ -353,7 +353,7 @@ class Tables:
         return _joined(entries)
 
     def _publish(self, process: _Process, now_ns: int, caused: bool) -> None:
-        """Write a process's mappings and replace its entry. `caused`: by a record of this process."""
+        """Write a process's mappings, replace its entry. `caused`: by a record of this process."""
         tgid = process.space.tgid
         self._dirty.pop(tgid, None)
         entries = self._entries(process)
@@ -494,7 +494,7 @@ class Tables:
                         if same is None:
                             table = load_table(opened, self._cache)
                             module.loads = opened.loads
-        except (ElfError, OSError):
+        except (ElfError, OSError, MemoryError):
             table = None
         with self._lock:
             now_ns = self._clock()
@@ -523,7 +523,10 @@ class Tables:
     def _merge(self, module: Module, same: Module) -> None:
         """Another name of a module that is known by its build id."""
         for key in module.keys:
-            self._files[key].module = same
+            file = self._files[key]
+            file.module = same
+            for tgid in file.tgids:
+                self._processes[tgid].files[key] = same
         same.keys |= module.keys
         module.keys.clear()
         self._dirty.update(dict.fromkeys(module.tgids))
