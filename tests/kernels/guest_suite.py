@@ -49,6 +49,9 @@ STACKS = {"profile", "switch", "wait", "vfs_read", "vfs_write", "tcp_send", "udp
 BLOCK_BYTES = 16384
 """Of each direct read and write of the workload; the file system's own are of 4096."""
 
+RSS_SLACK = (29 + 64) * 4096
+"""Bytes: a move below the threshold is no row; until 6.1 a thread keeps 64 pages to itself."""
+
 PYTHON_WORK = """
 import sys, time
 def deep(n):
@@ -64,7 +67,7 @@ START = "from stacks_tui.cli.main import run; run()"
 EMULATED = "TCG" in Path("/proc/cpuinfo").read_text()
 
 SETTLE_S = 10 if EMULATED else 1
-"""Seconds after which a program's unwind tables are there. What came before is measured, not judged."""
+"""Seconds after which a program's unwind tables are there; what came before is only measured."""
 
 failures = 0
 
@@ -257,7 +260,8 @@ def check_rss(recording: Recording, truth: dict[str, int]) -> None:
         """,
         truth["pid"],
     )
-    good = rows > 0 and grown <= peak <= grown + (2 << 20) and freed >= grown and not breaks
+    good = rows > 0 and grown - RSS_SLACK <= peak <= grown + (2 << 20) and not breaks
+    good = good and freed >= grown - RSS_SLACK
     check(
         good,
         f"rss: {rows} rows, peak {peak}, freed {freed}; the program touched {grown}; "
