@@ -14,7 +14,7 @@
 #define PIECE 128       // words that are copied at once
 #define SMALL_PIECE 8
 #define COPY_PIECES 14
-#define COPIES 1000     // stacks copied by a CPU in 100 ms, at most
+#define COPIES 800      // stacks copied by a CPU in 100 ms, at most
 
 static __always_inline void enter(struct work *w, u32 slot) {
   u32 zero = 0;
@@ -62,7 +62,8 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   u32 frames = kernel + user;
   if (frames > FRAMES - 1) frames = FRAMES - 1;
   u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
-  if (!stacks.ringbuf_output(&w->head, size, NO_WAKEUP)) {
+  // Copies are large and come in bursts: the reader is woken for them.
+  if (!stacks.ringbuf_output(&w->head, size, copy ? 0 : NO_WAKEUP)) {
     if (!copy) seen.update(&id, &one);
   } else {
     struct counts *counts = get_counts(kind);

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -121,11 +122,14 @@ class Pipeline:
 
     def _read_on(self) -> None:
         sleep = SHORT_SLEEP_S
-        while self._reading:
-            got = self._read_once()
-            sleep = SHORT_SLEEP_S if got > 1000 else min(sleep * 1.5, LONG_SLEEP_S)
-            if got < ENOUGH:
-                time.sleep(sleep)
+        urgent = select.epoll()
+        urgent.register(self._programs.wakeup_fd, select.EPOLLIN | select.EPOLLET)
+        with urgent:
+            while self._reading:
+                got = self._read_once()
+                sleep = SHORT_SLEEP_S if got > 1000 else min(sleep * 1.5, LONG_SLEEP_S)
+                if got < ENOUGH:
+                    urgent.poll(sleep)
         while self._read_once():
             pass
 
