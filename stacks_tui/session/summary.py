@@ -96,7 +96,7 @@ def _asked_for(manifest: Manifest) -> list[Kind]:
 
 
 def _top(recording: Recording, kind: Kind) -> tuple[TopStack, ...]:
-    rows = recording.ask("live/top_stacks", kind=kind.label, limit=TOP_STACKS).to_pylist()
+    rows = recording.ask("live/top_paths", kind=kind.label, limit=TOP_STACKS).to_pylist()
     return tuple(TopStack(row["value"], row["unit"], tuple(row["stack"])) for row in rows)
 
 

@@ -21,9 +21,11 @@ def recording(path: Path, state: State = State.FINISHED) -> None:
     stacks = [
         rows.Stack(1, [rows.Frame("leaf"), rows.Frame("main")]),
         rows.Stack(2, [rows.Frame("[0x1234]")], complete=False, truncated=True),
+        rows.Stack(3, [rows.Frame("leaf", address=1), rows.Frame("main")]),
     ]
     writer.write_stacks(stacks)
-    writer.write_events(rows.events([10, 20, 30], ustack=1))
+    writer.write_events(rows.events([10, 20], ustack=1))
+    writer.write_events(rows.events([30], ustack=3))
     writer.write_events(rows.events([40], ustack=2))
     writer.write_events(rows.events([50, 60], kind="vfs_read", amount=512))
     status = RecordingStatus(
@@ -45,7 +47,7 @@ def test_counts_shares_and_stacks(tmp_path: Path) -> None:
     assert (profile.kind, profile.events, profile.lost) == (Kind.PROFILE, 4, 3)
     assert (profile.truncated, profile.unresolved, profile.incomplete) == (0.25, 0.25, 0.25)
     assert profile.top == (
-        TopStack(30, "ns", ("leaf", "main")),
+        TopStack(30, "ns", ("leaf", "main")),  # two addresses in leaf, one path
         TopStack(10, "ns", ("[0x1234]",)),
     )
     # a kind that was asked for is named though nothing happened
