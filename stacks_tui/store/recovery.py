@@ -104,7 +104,8 @@ def recover(dir_fd: int, manifest: Manifest | None, user: User) -> Manifest | No
             _convert(dir_fd, journal, table, user)
     if holding.journals["processes"]:
         write_processes(dir_fd, _COMPRESSION, user)
-        remove(dir_fd, PROCESSES_JOURNAL)
+        with writing(PROCESSES_JOURNAL):
+            remove(dir_fd, PROCESSES_JOURNAL)
     if manifest is None:
         return None
     settled = settle(manifest, *_newest_and_counts(dir_fd))
@@ -170,7 +171,8 @@ def _convert(dir_fd: int, journal: str, table: str, user: User) -> None:
     if rows.num_rows:
         name = journal.removesuffix(JOURNAL) + PARQUET
         _write_whole(dir_fd, name, rows, _COMPRESSION, _GROUP_ROWS[table], user)
-    remove(dir_fd, journal)
+    with writing(journal):
+        remove(dir_fd, journal)
 
 
 def _write_whole(

@@ -25,7 +25,9 @@ class FrameRow(Protocol):
     """One frame of a stack, with a name even if nothing is known of it."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """What to call it; never empty."""
+
     @property
     def address(self) -> int:
         """Start of the symbol, an address of its ELF file (kernel: absolute)."""
@@ -35,30 +37,48 @@ class FrameRow(Protocol):
         """From `address` to the instruction."""
 
     @property
-    def module(self) -> str | None: ...  # noqa: D102
+    def module(self) -> str | None:
+        """Path of the file it lies in."""
+
     @property
-    def buildid(self) -> bytes | None: ...  # noqa: D102
+    def buildid(self) -> bytes | None:
+        """Of that file."""
+
     @property
-    def file(self) -> str | None: ...  # noqa: D102
+    def file(self) -> str | None:
+        """Source file, where it is known."""
+
     @property
-    def line(self) -> int | None: ...  # noqa: D102
+    def line(self) -> int | None:
+        """Line in `file`."""
+
     @property
-    def inlined(self) -> bool: ...  # noqa: D102
+    def inlined(self) -> bool:
+        """Whether it is part of the function that follows."""
 
 
 class StackRow(Protocol):
     """One resolved stack, leaf first."""
 
     @property
-    def id(self) -> int: ...  # noqa: D102
+    def id(self) -> int:
+        """As the events name it."""
+
     @property
-    def frames(self) -> Sequence[FrameRow]: ...  # noqa: D102
+    def frames(self) -> Sequence[FrameRow]:
+        """Leaf first."""
+
     @property
-    def complete(self) -> bool: ...  # noqa: D102
+    def complete(self) -> bool:
+        """Whether the outermost frame is a start of a thread or program."""
+
     @property
-    def truncated(self) -> bool: ...  # noqa: D102
+    def truncated(self) -> bool:
+        """Whether it was cut."""
+
     @property
-    def status(self) -> StackStatus: ...  # noqa: D102
+    def status(self) -> StackStatus:
+        """What ended the walk."""
 
 
 def stacks_batch(stacks: Sequence[StackRow]) -> pa.RecordBatch:
@@ -139,14 +159,3 @@ def valid_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
     return raw.decode("utf-8", "backslashreplace")
-
-
-__all__ = [
-    "FrameRow",
-    "ProcessRow",
-    "StackRow",
-    "last_processes",
-    "processes_batch",
-    "stacks_batch",
-    "valid_text",
-]

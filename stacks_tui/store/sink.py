@@ -143,7 +143,8 @@ class TableSink:
                 os.rename(name + PARTIAL, name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
                 self._whole_bytes += os.stat(name, dir_fd=self._dir_fd).st_size
         self._journal.close()
-        remove(self._dir_fd, self._journal.name)
+        with writing(self._journal.name):
+            remove(self._dir_fd, self._journal.name)
         self._journal = None
         self._file_rows = 0
         self._written_to = -1
@@ -156,9 +157,11 @@ class TableSink:
         Raises:
             DiskFullError, StacksError: as `rotate`.
         """
-        self.rotate()
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            self.rotate()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
     def _flush(self) -> None:
         """Write what no later batch is expected to precede, in whole row groups."""
@@ -205,6 +208,7 @@ class TableSink:
             self._pending.clear()
             if self._file is not None:
                 self._file.abandon()
-                remove(self._dir_fd, self._file.name)
+                with contextlib.suppress(OSError):
+                    remove(self._dir_fd, self._file.name)
                 self._file = None
             raise

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.owner import User, create_directory, recording_path
 from stacks_tui.schema import EVENTS, STACKS
-from stacks_tui.store.disk import remove
+from stacks_tui.store.disk import remove, writing
 from stacks_tui.store.journal import Journal
 from stacks_tui.store.manifest import (
     Manifest,
@@ -30,7 +31,7 @@ from stacks_tui.store.manifest import (
 )
 from stacks_tui.store.parquet import parse_compression
 from stacks_tui.store.recovery import PROCESSES_JOURNAL, write_processes
-from stacks_tui.store.rows import ProcessRow, StackRow, processes_batch, stacks_batch
+from stacks_tui.store.rows import StackRow, processes_batch, stacks_batch
 from stacks_tui.store.sink import SinkOptions, TableSink
 
 _STACKS_PER_FILE = 50_000
@@ -90,6 +91,7 @@ class RecordingWriter:
         )
         self._processes: Journal | None = None
         self._finished = self._closed = False
+        self._failure: StacksError | None = None
 
     @classmethod
     def create(
@@ -183,14 +185,13 @@ class RecordingWriter:
         if self._finished:
             return
         self._finished = True
-        failure: StacksError | None = None
         for finish in (self._events.close, self._stacks.close, self._close_processes):
             try:
                 finish()
             except StacksError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+                self._failure = self._failure or error
+        if self._failure is not None:
+            raise self._failure
 
     def close(
         self, status: RecordingStatus, state: State = State.FINISHED, reason: str | None = None
@@ -198,35 +199,34 @@ class RecordingWriter:
         """Finish all files and the manifest; the writer is of no use afterwards.
 
         Raises:
-            DiskFullError, StacksError: the first failure; the manifest then says `failed`.
+            DiskFullError, StacksError: the first failure, also one that `finish_tables` raised
+                before; the manifest then says `failed`.
         """
         if self._closed:
             raise StacksError("the recording is closed already.")
         self._closed = True
-        failure: StacksError | None = None
         try:
-            try:
+            with contextlib.suppress(StacksError):  # kept in `_failure`
                 self.finish_tables()
-            except StacksError as error:
-                failure = error
-            if failure is not None and state is State.FINISHED:
-                state, reason = State.FAILED, str(failure)
+            if self._failure is not None and state is State.FINISHED:
+                state, reason = State.FAILED, str(self._failure)
             manifest = Manifest(self._header, status, state, reason)
             try:
                 write_manifest(self._dir_fd, manifest, self._user)
             except StacksError as error:
-                failure = failure or error
+                self._failure = self._failure or error
         finally:
             os.close(self._dir_fd)
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
         return manifest
 
     def _close_processes(self) -> None:
         if self._processes is not None:
             self._processes.close()
             write_processes(self._dir_fd, self._compression, self._user)
-            remove(self._dir_fd, PROCESSES_JOURNAL)
+            with writing(PROCESSES_JOURNAL):
+                remove(self._dir_fd, PROCESSES_JOURNAL)
 
 
 def _new_folder(path: Path | None, user: User, name: str) -> tuple[Path, int]:

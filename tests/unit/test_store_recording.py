@@ -16,16 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from store_rows import EPOCH, Frame, Stack, events, header, me, names
 
+from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.owner import User
 from stacks_tui.records import StackStatus
 from stacks_tui.store.disk import DiskFullError
 from stacks_tui.store.manifest import KindCounts, RecordingStatus, State, Totals, read_manifest
 from stacks_tui.store.reader import last_recording, open_recording
-from stacks_tui.store.rows import ProcessRow, valid_text
+from stacks_tui.store.rows import valid_text
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
 
-# Children are forked from a process with Arrow's idle threads, and killed: none of them waits on one.
+# The children, forked beside Arrow's idle threads, wait for none of them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files for another user")
 SMALL = StoreOptions(rows_per_file=50, row_group_rows=10)
@@ -449,6 +450,25 @@ def test_new_recordings_go_to_the_users_folder_and_the_last_is_found(
     assert len(set(made)) == 3
     (tmp_path / "stacks-tui" / "99999999-no-manifest").mkdir()
     assert last_recording(me()) == made[-1]
+
+
+def test_a_table_that_could_not_be_finished_is_never_called_finished(tmp_path: Path) -> None:
+    for early in (True, False):
+        path = tmp_path / str(early)
+        writer = create(path)
+        writer.write_events(events([1, 2]))
+        (path / "events-000001.parquet.partial").symlink_to("victim")
+        if early:
+            with pytest.raises(StacksError, match="partial"):
+                writer.finish_tables()
+        with pytest.raises(StacksError, match="partial"):
+            writer.close(status(2, 2))
+        fd = os.open(path, os.O_RDONLY)
+        manifest = read_manifest(fd)
+        os.close(fd)
+        assert manifest.state is State.FAILED and "partial" in str(manifest.reason)
+        assert sorted(ids(path)) == [1, 2]
+        assert not (path / "victim").exists()
 
 
 def test_closing_twice_is_refused(tmp_path: Path) -> None:
