@@ -160,6 +160,7 @@ GROUPS: tuple[tuple[str, tuple[click.Option, ...]], ...] = (
             click.Option(
                 ["--completion"],
                 type=click.Choice(SHELLS),
+                metavar=f"[{'|'.join(SHELLS)}]",
                 help="Print the completion script of a shell.",
             ),
             click.Option(["--version"], is_flag=True, help="Print the version."),

@@ -53,7 +53,7 @@ def process_text(report: ProcessReport) -> str:
         path = text.printable(one.mapping.path or "[anonymous]")
         lines.append(f"  {one.mapping.start:#014x}  {size:>9}  {path}  {_says(one)}")
     if not report.mappings:
-        lines.append("  no code of its own can be seen: a kernel thread, one that has just ended, or not ours")
+        lines.append("  no code of its own can be seen: a kernel thread, or one that has ended")
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from stacks_tui.capture.targets import Targets
 from stacks_tui.kinds import ProgramSpec
 
-DEFAULT_ROWS = 131_072
+DEFAULT_ROWS = 65_536
 """Rows in a row group, which is what waits in memory."""
 
 DEFAULT_ROWS_PER_FILE = 1_000_000

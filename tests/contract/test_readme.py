@@ -34,14 +34,10 @@ def option_rows() -> list[str]:
     for one in COMMAND.params:
         if isinstance(one, click.Option):
             names = ", ".join(sorted(one.opts, key=len))
-            value = "" if one.is_flag else f" {one.metavar or one.make_metavar(_context())}"
+            value = "" if one.is_flag else f" {one.metavar}"
             default = f"`{one.default}`" if one.show_default else ""
             rows.append(f"| `{names}{value}` | {default} | {one.help} |".replace("|  |", "| |"))
     return [row.replace("bash|zsh|fish", r"bash\|zsh\|fish") for row in rows]
-
-
-def _context() -> click.Context:
-    return click.Context(COMMAND)
 
 
 def commands() -> list[str]:
