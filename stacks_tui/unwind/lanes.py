@@ -161,9 +161,10 @@ class _Lanes:
         opcode = self._data[self._at[live]]
         kind = self._classes[opcode]
         order = np.argsort(kind, kind="stable")
-        ends = np.cumsum(np.bincount(kind, minlength=256))
+        counts = np.bincount(kind, minlength=256)
+        ends = np.cumsum(counts)
         seldom = np.zeros(live.size, np.bool_)
-        for number in np.unique(kind).tolist():
+        for number in np.nonzero(counts)[0].tolist():
             first = ends[number - 1] if number else 0
             chosen = order[first : ends[number]]
             if number == _SELDOM:

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from readelf_rows import Comparison, compare
 
+from stacks_tui.elf import ElfImage
+from stacks_tui.unwind.ehframe import parse
+from stacks_tui.unwind.rows import Kind
+from stacks_tui.unwind.vdso import read_vdso
+
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 SAMPLE = [
     *(f"/usr/bin/{name}" for name in ("gzip", "perl", "python3", "bash", "openssl", "git", "ls")),
@@ -111,11 +116,26 @@ def test_rows_of_compiled_programs_equal_readelf(flags: list[str], tmp_path: Pat
     assert result.functions >= 4, "main, spread, aligned and other"
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
-def test_sections_stripped_off_change_nothing(tmp_path: Path) -> None:
-    from stacks_tui.elf import ElfImage
-    from stacks_tui.unwind.ehframe import parse
+def test_rows_of_the_vdso_equal_readelf(tmp_path: Path) -> None:
+    image = read_vdso()
+    copy = tmp_path / "vdso"
+    copy.write_bytes(image.read(0, image.size))
+    assert _check(compare(str(copy))).functions > 3
 
+
+@pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="needs musl-gcc")
+def test_signal_return_of_musl_is_found(tmp_path: Path) -> None:
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(
+        "#include <signal.h>\nint main(void) { return signal(10, SIG_IGN) == SIG_ERR; }"
+    )
+    command = ["musl-gcc", "-static", "-o", str(program), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    table = parse(ElfImage.from_bytes(program.read_bytes()))
+    assert (table.rows["kind"] == Kind.SIGNAL).sum() == 1
+
+
+def test_sections_stripped_off_change_nothing(tmp_path: Path) -> None:
     data = bytearray(Path("/usr/bin/gzip").read_bytes())
     whole = parse(ElfImage.from_bytes(bytes(data)))
     data[40:48] = bytes(8)  # e_shoff: no section headers

@@ -300,6 +300,14 @@ def test_other_machines_are_not_supported() -> None:
     assert not len(table.rows)
 
 
+def test_32_bit_code_is_not_supported() -> None:
+    head = b"\x7fELF\x01\x01\x01" + bytes(9)
+    head += struct.pack("<HHIIIIIHHHHHH", 3, 3, 1, 0, 0, 0, 0, 52, 32, 0, 40, 0, 0)
+    table = parse(ElfImage.from_bytes(head + bytes(100)))
+    assert table.source == "unsupported: 32-bit code of machine 3"
+    assert not table.supported
+
+
 def test_aarch64_places_of_the_return_address() -> None:
     cie = b"\x0c\x1f\x00"
 
