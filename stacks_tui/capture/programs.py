@@ -34,7 +34,7 @@ PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net
 """`enum program` of bpf/maps.h."""
 
 DEFAULT_RING_BYTES = 32 << 20
-STACK_RING_BYTES = 16 << 20
+STACK_RING_BYTES = 8 << 20
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
 _TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
 _CONFIG = struct.Struct("<IIQIIQII8Q8Q8Q")

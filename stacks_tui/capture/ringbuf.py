@@ -21,8 +21,8 @@ _HEAD = 8
 _BUSY = 1 << 31
 _RECORD = np.dtype([("length", "<u4"), ("page", "<u4"), ("event", EVENT)])
 
-MOST_EVENTS = 1 << 18
-"""Events that one read gives at most (23 MB), so that a batch stays small."""
+MOST_EVENTS = 1 << 16
+"""Events that one read gives at most (6 MB), so that a batch stays small."""
 
 
 class _Ring:

@@ -29,8 +29,8 @@ from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.writer import RecordingWriter
 
-MOST_WAITING = 1 << 19
-"""Events between the reader and the writer (46 MB)."""
+MOST_WAITING = 1 << 18
+"""Events between the reader and the writer (23 MB)."""
 ENOUGH = 1 << 16
 """Events that are worth writing at once …"""
 PATIENCE_S = 0.4
@@ -128,7 +128,7 @@ class Pipeline:
             while self._reading:
                 got = self._read_once()
                 sleep = SHORT_SLEEP_S if got > 1000 else min(sleep * 1.5, LONG_SLEEP_S)
-                if got < ENOUGH:
+                if got < ENOUGH // 2:
                     urgent.poll(sleep)
         while self._read_once():
             pass
@@ -179,11 +179,12 @@ class Pipeline:
         with self._change:
             if self._count < ENOUGH and self._writing:
                 self._change.wait(PATIENCE_S)
-            batches = list(self._waiting)
-            stacks = [stack for several in self._new_stacks for stack in several]
-            self._waiting.clear()
-            self._new_stacks.clear()
-            self._count = 0
+            batches: list[npt.NDArray[np.void]] = []
+            stacks: list[StackRecord] = []
+            while self._waiting and sum(map(len, batches)) < ENOUGH:
+                batches.append(self._waiting.popleft())
+                stacks += self._new_stacks.popleft()
+            self._count -= sum(map(len, batches))
             self._change.notify_all()
         self._name(stacks)
         if sum(map(len, batches)):
