@@ -13,11 +13,11 @@ from stacks_tui.diskcache import DiskCache
 from stacks_tui.elf import ElfError, ElfImage
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.unwind.cached import load_table
+from stacks_tui.unwind.catalog import Opener
 from stacks_tui.unwind.ehframe import UnwindTable
 from stacks_tui.unwind.identity import VDSO, FileKey, file_key
 from stacks_tui.unwind.modules import State, row_bias
 from stacks_tui.unwind.rows import Kind
-from stacks_tui.unwind.tables import Opener
 from stacks_tui.unwind.vdso import read_vdso
 
 

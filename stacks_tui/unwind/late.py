@@ -20,11 +20,11 @@ from stacks_tui.elf import ElfError, Segment
 from stacks_tui.records import StackStatus
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.unwind.cached import load_table
+from stacks_tui.unwind.catalog import Opener
 from stacks_tui.unwind.ehframe import UnwindTable
 from stacks_tui.unwind.identity import VDSO
 from stacks_tui.unwind.modules import row_bias
 from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, Kind, find_row
-from stacks_tui.unwind.tables import Opener
 from stacks_tui.unwind.vdso import read_vdso
 
 REGISTERS = 21

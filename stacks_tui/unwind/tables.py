@@ -16,42 +16,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from stacks_tui.diskcache import DiskCache
-from stacks_tui.elf import ElfError, ElfImage
-from stacks_tui.spaces import AddressSpace, Mapping
-from stacks_tui.unwind.cached import load_table
-from stacks_tui.unwind.ehframe import UnwindTable
-from stacks_tui.unwind.identity import VDSO, FileKey, file_key, meaning_changed
-from stacks_tui.unwind.modules import Module, RowStore, State, row_bias
+from stacks_tui.spaces import AddressSpace
+from stacks_tui.unwind.catalog import Catalog, Opener
+from stacks_tui.unwind.identity import file_key, meaning_changed
+from stacks_tui.unwind.modules import RowStore, State, row_bias
 from stacks_tui.unwind.ranges import Entry, Range, RangeStore
 from stacks_tui.unwind.rows import MAPPINGS_PER_CHUNK, Rows
-from stacks_tui.unwind.vdso import read_vdso
 
 GRACE_NS = 1_000_000_000
 """How long a replaced range stays as it is: above the longest run of a BPF program, and above the
 time that the record of a fork may take to arrive."""
-ROOM_RETRY_NS = 10_000_000_000
-READ_RETRY_NS = 1_000_000_000
-"""When a module that had no room, or could not be read, is tried again if a process asks for it."""
 FLUSH_NS = 10_000_000
 """The thread publishes what it loaded no more often than this, unless nothing is left to load."""
-MODULES_LIMIT = 16384
-"""Modules known at once; beyond it those that no process maps are forgotten."""
-
 _EMPTY: Entry = (0, 0, 0, 0, 0, 0)
 """A mapping that holds no address: a process always has one mapping, so that a search finds one."""
-
-Opener = Callable[[Mapping, int], AbstractContextManager[ElfImage | None]]
-"""Opens the file of a mapping of a process (tgid), whatever lies at its path by now.
-
-None: it can't be had.
-"""
 
 
 class SpaceMap(Protocol):
@@ -99,14 +83,6 @@ class Statistics:
 
 
 @dataclass(slots=True, eq=False)
-class _File:
-    """A name of a module, good while a process maps it: an inode in use is not used anew."""
-
-    module: Module
-    tgids: set[int] = field(default_factory=set)
-
-
-@dataclass(slots=True, eq=False)
 class _Process:
     space: AddressSpace
     epoch: int = 0
@@ -118,7 +94,6 @@ class _Process:
     """When its entry is written anew, so that the others are out of question."""
     past: list[Range] = field(default_factory=list)
     """What its entry named before; a child whose record is on its way may have that."""
-    files: dict[FileKey, Module] = field(default_factory=dict)
     overflow: int = 0
 
 
@@ -142,20 +117,13 @@ class Tables:
         self._store = RowStore(rows)
         self._ranges = RangeStore(mappings, GRACE_NS)
         self._spaces = spaces
-        self._opener = opener
-        self._cache = cache
         self._clock = clock
-        self._processes: dict[int, _Process] = {}
-        self._files: dict[FileKey, _File] = {}
-        self._modules: dict[Module, None] = {}
-        self._by_build_id: dict[bytes, Module] = {}
-        self._jobs: deque[tuple[Module, Mapping, int]] = deque()
-        self._dirty: dict[int, None] = {}
-        self._settling: deque[tuple[int, int]] = deque()
-        self._unpublished = 0
-        self._parse_ns = 0
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
+        self._catalog = Catalog(self._store, opener, cache, clock, self._lock)
+        self._processes: dict[int, _Process] = {}
+        self._settling: deque[tuple[int, int]] = deque()
+        self._unpublished = 0
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -177,8 +145,10 @@ class Tables:
             elif meaning_changed(process.space.mappings, space.mappings):
                 process.epoch += 1
             process.space = space
-            self._bind(process)
+            self._catalog.bind(tgid, space.mappings)
             self._publish(process, now_ns, caused=True)
+            if self._catalog.has_jobs:
+                self._wake.notify_all()
 
     def fork(self, parent: int, child: int) -> None:
         """A new process has its parent's mappings; the kernel has copied the parent's entry."""
@@ -190,9 +160,10 @@ class Tables:
                 return
             new = _Process(replace(old.space, tgid=child), old.epoch, old.range)
             self._processes[child] = new
-            self._bind(new)
+            self._catalog.bind(child, new.space.mappings)
             if new.range is None:
-                self._dirty[child] = None
+                self._catalog.changed[child] = None
+                self._wake.notify_all()
                 return
             self._ranges.refer(new.range)
             # If the parent's entry changed just now, the copy may be of the one before.
@@ -203,8 +174,10 @@ class Tables:
             if new.others:
                 new.settle_ns = self._clock() + GRACE_NS
                 self._settling.append((new.settle_ns, child))
-            if parent in self._dirty:
-                self._dirty[child] = None
+            if parent in self._catalog.changed:
+                self._catalog.changed[child] = None
+            if child in self._catalog.changed or self._catalog.has_jobs:
+                self._wake.notify_all()
 
     def exec(self, tgid: int) -> None:
         """The process runs another program: its mappings are gone."""
@@ -223,7 +196,7 @@ class Tables:
             rows, mappings = self._store.pool, self._ranges.pool
             return Statistics(
                 processes=len(self._processes),
-                modules=sum(module.state is State.ROWS for module in self._modules),
+                modules=self._catalog.loaded,
                 rows_used=rows.used,
                 rows_total=rows.total,
                 mappings_used=mappings.used,
@@ -232,96 +205,20 @@ class Tables:
                 rejected=self._store.rejected,
                 overflowed=sum(process.overflow for process in self._processes.values()),
                 unpublished=self._unpublished,
-                parse_seconds=self._parse_ns / 1e9,
-                pending=len(self._jobs) + self._store.waiting,
+                parse_seconds=self._catalog.load_ns / 1e9,
+                pending=self._catalog.pending,
             )
-
-    def _bind(self, process: _Process) -> None:
-        """Find the modules of a process's mappings; those that are new are to be loaded."""
-        tgid = process.space.tgid
-        files: dict[FileKey, Module] = {}
-        for mapping in process.space.mappings:
-            key = file_key(mapping, tgid)
-            if key is None or key in files:
-                continue
-            file = self._files.get(key)
-            if file is None:
-                module = self._by_build_id.get(mapping.buildid) if mapping.buildid else None
-                file = self._files[key] = _File(module or self._new_module(mapping))
-                file.module.keys.add(key)
-            files[key] = file.module
-            file.tgids.add(tgid)
-            file.module.tgids.add(tgid)
-            self._want(file.module, mapping, tgid)
-        before, process.files = process.files, files
-        for key in before.keys() - files.keys():
-            self._unname(key, tgid)
-        for module in set(before.values()) - set(files.values()):
-            module.tgids.discard(tgid)
-            self._forget_unreachable(module)
-
-    def _new_module(self, mapping: Mapping) -> Module:
-        if len(self._modules) >= MODULES_LIMIT:
-            for old in [m for m in self._modules if not (m.tgids or m.holders)]:
-                self._forget(old)
-        module = Module(mapping.buildid)
-        self._modules[module] = None
-        if mapping.buildid:
-            self._by_build_id[mapping.buildid] = module
-        return module
-
-    def _want(self, module: Module, mapping: Mapping, tgid: int) -> None:
-        now_ns = self._clock()
-        match module.state:
-            case State.LOADING:
-                wanted = not module.since_ns
-            case State.NO_ROOM:
-                # while its old rows are still named, they can't be put elsewhere
-                wanted = now_ns - module.since_ns > ROOM_RETRY_NS and not module.pieces
-            case State.UNREADABLE:
-                wanted = now_ns - module.since_ns > READ_RETRY_NS
-            case _:
-                wanted = False
-        if wanted:
-            module.enter(State.LOADING, max(now_ns, 1))
-            self._jobs.append((module, mapping, tgid))
-            self._wake.notify_all()
-
-    def _unname(self, key: FileKey, tgid: int) -> None:
-        file = self._files[key]
-        file.tgids.discard(tgid)
-        if not file.tgids:
-            del self._files[key]
-            file.module.keys.discard(key)
 
     def _drop(self, tgid: int) -> None:
         """Forget a process; its ranges are free after the grace period."""
         process = self._processes.pop(tgid, None)
         if process is None:
             return
-        self._dirty.pop(tgid, None)
+        self._catalog.unbind(tgid)
         now_ns = self._clock()
         for held in (process.range, *process.others):
             if held is not None:
                 self._ranges.release(held, now_ns)
-        for key in process.files:
-            self._unname(key, tgid)
-        for module in set(process.files.values()):
-            module.tgids.discard(tgid)
-            self._forget_unreachable(module)
-
-    def _forget_unreachable(self, module: Module) -> None:
-        if not (module.tgids or module.keys or module.holders) and module in self._modules:
-            known = module.build_id and self._by_build_id.get(module.build_id) is module
-            if not known or module.state is not State.ROWS:
-                self._forget(module)
-
-    def _forget(self, module: Module) -> None:
-        self._modules.pop(module, None)
-        if module.build_id and self._by_build_id.get(module.build_id) is module:
-            del self._by_build_id[module.build_id]
-        self._store.forget(module)
-        self._store.drop(module)
 
     # What the kernel sees
 
@@ -329,13 +226,14 @@ class Tables:
         entries: list[Entry] = []
         stop, plain = self._store.stop, self._store.plain
         tgid = process.space.tgid
+        files = self._catalog.files(tgid)
         for mapping in process.space.mappings:
             key = file_key(mapping, tgid)
-            if key is None or process.files[key].state is State.FRAME_POINTERS:
+            if key is None or files[key].state is State.FRAME_POINTERS:
                 where = (plain.first, plain.count, plain.chunk)
                 entries.append((mapping.start, mapping.end, 0, *where))
                 continue
-            module = process.files[key]
+            module = files[key]
             bias = row_bias(module.loads, mapping) if module.state is State.ROWS else None
             if bias is None:
                 where = (stop.first, stop.count, stop.chunk)
@@ -355,17 +253,18 @@ class Tables:
     def _publish(self, process: _Process, now_ns: int, caused: bool) -> None:
         """Write a process's mappings, replace its entry. `caused`: by a record of this process."""
         tgid = process.space.tgid
-        self._dirty.pop(tgid, None)
+        self._catalog.changed.pop(tgid, None)
         entries = self._entries(process)
         process.overflow = max(len(entries) - MAPPINGS_PER_CHUNK, 0)
-        used = tuple({m for m in process.files.values() if m.state is State.ROWS})
+        files = self._catalog.files(tgid)
+        used = tuple({m for m in files.values() if m.state is State.ROWS})
         for module in used:
             module.used_ns = now_ns
         new = self._ranges.hold(entries[:MAPPINGS_PER_CHUNK] or [_EMPTY], used)
         if new is None:
             # The old one, right or without what was loaded since, unless mappings changed.
             self._unpublished += 1
-            self._dirty[tgid] = None
+            self._catalog.changed[tgid] = None
             if caused:
                 self._spaces.remove(tgid)
                 self._turn(process, None)
@@ -390,12 +289,12 @@ class Tables:
 
     def _flush(self) -> None:
         """Publish the processes whose modules changed."""
-        for tgid in list(self._dirty):
+        for tgid in list(self._catalog.changed):
             process = self._processes.get(tgid)
             if process is None:
-                del self._dirty[tgid]
+                del self._catalog.changed[tgid]
                 continue
-            self._bind(process)
+            self._catalog.bind(tgid, process.space.mappings)
             self._publish(process, self._clock(), caused=False)
 
     def _tidy(self) -> None:
@@ -411,17 +310,7 @@ class Tables:
                 self._spaces.replace(tgid, extent.chunk, extent.first, extent.count, process.epoch)
                 self._ranges.refer(process.range)
                 self._turn(process, process.range)
-        unheld = self._ranges.tidy(now_ns)
-        for module in unheld:
-            if module.state is not State.ROWS:
-                self._store.drop(module)
-            self._forget_unreachable(module)
-        if unheld and self._store.waiting:
-            self._spread(self._store.retry(self._modules, now_ns))
-
-    def _spread(self, changed: list[Module]) -> None:
-        for module in changed:
-            self._dirty.update(dict.fromkeys(module.tgids))
+        self._catalog.unheld(self._ranges.tidy(now_ns), now_ns)
 
     # The loading of modules
 
@@ -443,7 +332,7 @@ class Tables:
 
     def work(self) -> bool:
         """Load one module and publish what is ready. False: there was none to load."""
-        loaded = self._load_next()
+        loaded = self._catalog.load_next()
         with self._lock:
             self._tidy()
             self._flush()
@@ -455,14 +344,14 @@ class Tables:
             with self._lock:
                 self._tidy()
                 now_ns = self._clock()
-                if not self._jobs or now_ns - flushed > FLUSH_NS:
+                if not self._catalog.has_jobs or now_ns - flushed > FLUSH_NS:
                     self._flush()
                     flushed = now_ns
-                if not (self._jobs or self._closing):
+                if not (self._catalog.has_jobs or self._closing):
                     self._wake.wait(self._seconds_to_next())
                 if self._closing:
                     return
-            self._load_next()
+            self._catalog.load_next()
 
     def _seconds_to_next(self) -> float:
         times = [self._settling[0][0] if self._settling else None, self._ranges.next_ns()]
@@ -470,89 +359,6 @@ class Tables:
         if due is None:
             return 1.0
         return min(max((due - self._clock()) / 1e9, 0.002), 1.0)
-
-    def _load_next(self) -> bool:
-        with self._lock:
-            if not self._jobs:
-                return False
-            module, mapping, tgid = self._jobs.popleft()
-            if tgid not in module.tgids:
-                mapping, tgid = self._another(module, mapping, tgid)
-        began = self._clock()
-        table: UnwindTable | None = None
-        same: Module | None = None
-        build_id: bytes | None = None
-        try:
-            if mapping.path == VDSO:
-                image = read_vdso()
-                table, module.loads = load_table(image, self._cache), image.loads
-            else:
-                with self._opener(mapping, tgid) as opened:
-                    if opened is not None:
-                        build_id = opened.build_id
-                        same = self._same_as(module, build_id)
-                        if same is None:
-                            table = load_table(opened, self._cache)
-                            module.loads = opened.loads
-        except (ElfError, OSError, MemoryError):
-            table = None
-        with self._lock:
-            now_ns = self._clock()
-            self._parse_ns += now_ns - began
-            if module in self._modules:
-                if same is not None and same in self._modules:
-                    self._merge(module, same)
-                else:
-                    self._loaded(module, table, build_id, now_ns)
-        return True
-
-    def _another(self, module: Module, mapping: Mapping, tgid: int) -> tuple[Mapping, int]:
-        """A process that still has the module mapped, if there is one."""
-        for other in module.tgids:
-            for candidate in self._processes[other].space.mappings:
-                key = file_key(candidate, other)
-                if key is not None and key in module.keys:
-                    return candidate, other
-        return mapping, tgid
-
-    def _same_as(self, module: Module, build_id: bytes | None) -> Module | None:
-        with self._lock:
-            same = self._by_build_id.get(build_id) if build_id else None
-            return same if same is not module else None
-
-    def _merge(self, module: Module, same: Module) -> None:
-        """Another name of a module that is known by its build id."""
-        for key in module.keys:
-            file = self._files[key]
-            file.module = same
-            for tgid in file.tgids:
-                self._processes[tgid].files[key] = same
-        same.keys |= module.keys
-        module.keys.clear()
-        self._dirty.update(dict.fromkeys(module.tgids))
-        same.tgids |= module.tgids
-        module.tgids.clear()
-        self._forget(module)
-
-    def _loaded(
-        self, module: Module, table: UnwindTable | None, build_id: bytes | None, now_ns: int
-    ) -> None:
-        if build_id and build_id not in self._by_build_id:
-            module.build_id = build_id
-            self._by_build_id[build_id] = module
-        if table is None:
-            module.enter(State.UNREADABLE, now_ns)
-        elif not table.supported:
-            module.enter(State.UNSUPPORTED, now_ns)
-        elif not len(table.rows):
-            module.enter(State.FRAME_POINTERS, now_ns)
-        else:
-            changed = self._store.load(module, table, list(self._modules), now_ns)
-            self._spread(changed)
-            for other in changed:
-                self._forget_unreachable(other)
-            return
-        self._spread([module])
 
 
 def _joined(entries: list[Entry]) -> list[Entry]:

@@ -11,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from unwind_kernel import ABSENT, PLAIN, Entry, Kernel, Module, Rule, World, make_module
 
 from stacks_tui.spaces import AddressSpace, Mapping
+from stacks_tui.unwind.catalog import ROOM_RETRY_NS
 from stacks_tui.unwind.describe import describe
 from stacks_tui.unwind.modules import State
 from stacks_tui.unwind.rows import MAPPINGS_PER_CHUNK
-from stacks_tui.unwind.tables import GRACE_NS, ROOM_RETRY_NS
+from stacks_tui.unwind.tables import GRACE_NS
 
 SMALL = make_module(1, 100)
 NAMELESS = make_module(2, 3000, has_build_id=False)
@@ -191,7 +192,7 @@ def test_a_child_keeps_what_the_kernel_copied_before_the_parent_changed(world: W
 def test_a_child_of_a_parent_that_is_not_yet_published_anew_gets_the_rows_too(world: World) -> None:
     space = world.space(7, world.mapping(0, place(0)))
     world.update(space)
-    world.tables._load_next()  # loaded, not yet published
+    world.tables._catalog.load_next()  # loaded, not yet published
     world.kernel.entries[8] = world.kernel.entries[7]
     world.tables.fork(7, 8)
     world.settle()
@@ -338,7 +339,7 @@ def test_the_thread_loads_and_publishes() -> None:
     import time
 
     world = World([SMALL, LARGE])
-    world.tables._clock = time.monotonic_ns
+    world.ticks = time.monotonic_ns
     space = world.space(7, world.mapping(0, place(0)), world.mapping(1, place(1)))
     world.tables.start()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +104,8 @@ class World:
     mapping_chunks: int = 2
     now_ns: int = 1_000_000_000
     opened: list[str] = field(default_factory=list)
+    ticks: Callable[[], int] | None = None
+    """A clock that goes by itself."""
 
     def __post_init__(self) -> None:
         self.kernel = Kernel(self.row_chunks, self.mapping_chunks)
@@ -113,7 +115,7 @@ class World:
             self.kernel.mappings,
             self.kernel,
             self.open,
-            clock=lambda: self.now_ns,
+            clock=lambda: self.now_ns if self.ticks is None else self.ticks(),
         )
 
     @contextmanager
