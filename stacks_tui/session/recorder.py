@@ -88,9 +88,14 @@ class Session:
 
     def _prepare(self, launched: Launched | None) -> None:
         options = self._options
+        compiled = DiskCache("bpf", ".obj", 1, 32 << 20)
+        tables_cache = open_cache()
+        resolver = Resolver()
+        for closing in (compiled, tables_cache, resolver):
+            self._open.callback(closing.close)
         self._programs = Programs(
             folder("bpf"),
-            DiskCache("bpf", ".obj", 1, 32 << 20),
+            compiled,
             ring_bytes=options.ring_bytes,
             max_frames=options.max_frames,
             unwind=options.unwind,
@@ -104,9 +109,9 @@ class Session:
         self._programs.set_modes(everything=targets.everything, follow=follow)
         tasks = Tasks(watched)
         self._report(Status("looking at what runs"))
-        tables = self._make_tables() if options.unwind else None
+        tables = self._make_tables(tables_cache) if options.unwind else None
         self._symbolizer = Symbolizer(
-            Resolver(), LateUnwinder(open_module, open_cache(), options.max_frames)
+            resolver, LateUnwinder(open_module, tables_cache, options.max_frames)
         )
         self._follower = Follower(
             Sideband(), tasks, tables, self._symbolizer.prefetch, lambda tgid: None
@@ -269,13 +274,13 @@ class Session:
             raise MachineError(self._notes[0])
         return possible
 
-    def _make_tables(self) -> Tables:
+    def _make_tables(self, cache: DiskCache) -> Tables:
         tables = Tables(
             self._programs.table_memory("rows", ROW),
             self._programs.table_memory("mappings", MAPPING),
             self._programs,
             open_module,
-            open_cache(),
+            cache,
         )
         tables.start()
         self._open.callback(tables.close)

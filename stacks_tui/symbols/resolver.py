@@ -53,7 +53,8 @@ class Resolver:
         """Without `tables`, those of this user on disk are used."""
         self._kernel = kernel if kernel is not None else KernelSymbols()
         self._kernel_frames: dict[tuple[int, bool], Frame] = {}
-        kept = tables if tables is not None else TableCache(open_disk_cache())
+        self._own_disk = open_disk_cache() if tables is None else None
+        kept = tables if tables is not None else TableCache(self._own_disk)
         self._modules = Modules(kept, proc, own_root, debug_root)
         self._proc = proc
         self._perf_maps: OrderedDict[tuple[int, int], PerfMap] = OrderedDict()
@@ -62,6 +63,8 @@ class Resolver:
     def close(self) -> None:
         """Close the files held for later."""
         self._modules.close()
+        if self._own_disk is not None:
+            self._own_disk.close()
 
     def prefetch(self, mapping: Mapping, tgid: int) -> None:
         """Open the file of a mapping that process `tgid` just made, before the process is gone.
