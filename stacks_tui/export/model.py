@@ -206,8 +206,9 @@ class Trace:
     end_stack: npt.NDArray[np.int64]
     """The same at the end."""
     more: tuple[Label, ...]
-    """Further columns of the queries, for the details of an event (`state`, `rate` …). Known ones: `waker` (number of the thread that woke this one) and `runnable` (ns at the end of
-    a wait that it spent waiting for a CPU): a flow leads from the waker at
+    """Further columns of the queries, for the details of an event (`state`, `rate` …). Known ones:
+    `waker` (number of the thread that woke this one) and `runnable` (ns at the end of a wait that
+    it spent waiting for a CPU): a flow leads from the waker at
     `start_ns + duration_ns - runnable` to this thread at `start_ns + duration_ns`."""
     stacks: Stacks
     processes: dict[int, str]

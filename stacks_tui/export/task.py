@@ -27,7 +27,7 @@ class ExportOptions:
     labels: tuple[str, ...] | None = None
     """Labels that samples keep; None: the usual ones."""
     minimum_share: float = 0.0
-    """Formats that may prune leave out what is below this share (0 to 1) of the total, and say it."""
+    """Formats that may prune leave out what is below this share (0 to 1) of the total."""
     lines: bool = False
     """Look up source lines (and inlined chains) of all modules that are found on this machine."""
     inlined: bool = True
