@@ -132,6 +132,8 @@ def _expected_x86(rule: Rule, signal: bool) -> set[tuple[int, int, int]] | str:
     if based is None or based[1] % 8:
         return "no multiple of 8"
     register, units = based[0], based[1] // 8
+    if abs(units) >= 1 << 15:
+        return "frame of 256 KiB or more"
     if ra in _REGISTERS or ra.startswith("r"):
         if register != "rsp" or ra not in _REGISTERS:
             return "return address in a register"
