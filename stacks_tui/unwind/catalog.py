@@ -71,6 +71,7 @@ class Catalog:
         self._modules: dict[Module, None] = {}
         self._by_build_id: dict[bytes, Module] = {}
         self._jobs: deque[tuple[Module, Mapping, int]] = deque()
+        self._retried_ns = 0
         self.load_ns = 0
         """Time spent opening and parsing files, or reading their tables from the cache."""
         self.changed: dict[int, None] = {}
@@ -132,6 +133,18 @@ class Catalog:
         if modules and self._store.waiting:
             self._tell(self._store.retry(self._modules, now_ns))
 
+    def retry(self, now_ns: int) -> None:
+        """Load the modules in use that found no room, if there may be some by now."""
+        if now_ns - self._retried_ns < ROOM_RETRY_NS:
+            return
+        self._retried_ns = now_ns
+        for module in self._modules:
+            if module.state is not State.NO_ROOM or not module.tgids:
+                continue
+            user = self._user(module)
+            if user is not None and self._store.has_room(module.size, self._modules):
+                self._want(module, *user)
+
     def load_next(self) -> bool:
         """Load one module that waits; False: there is none. Called without the lock."""
         with self._lock:
@@ -139,7 +152,7 @@ class Catalog:
                 return False
             module, mapping, tgid = self._jobs.popleft()
             if tgid not in module.tgids:
-                mapping, tgid = self._another(module, mapping, tgid)
+                mapping, tgid = self._user(module) or (mapping, tgid)
         began = self._clock()
         table: UnwindTable | None = None
         same: Module | None = None
@@ -218,14 +231,14 @@ class Catalog:
         self._store.forget(module)
         self._store.drop(module)
 
-    def _another(self, module: Module, mapping: Mapping, tgid: int) -> tuple[Mapping, int]:
-        """A process that still has the module mapped, if there is one."""
+    def _user(self, module: Module) -> tuple[Mapping, int] | None:
+        """A process that has the module mapped, and where."""
         for other in module.tgids:
             for candidate in self._bound[other].mappings:
                 key = file_key(candidate, other)
                 if key is not None and key in module.keys:
                     return candidate, other
-        return mapping, tgid
+        return None
 
     def _same_as(self, module: Module, build_id: bytes | None) -> Module | None:
         with self._lock:

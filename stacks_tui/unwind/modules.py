@@ -52,6 +52,8 @@ class Module:
     used_ns: int = 0
     """When a process that maps it was last published."""
     loads: tuple[Segment, ...] = ()
+    size: int = 0
+    """Rows of its table, as it was loaded last."""
     pieces: tuple[tuple[int, Extent], ...] = ()
     """(first pc, where the rows lie), ascending."""
     keys: set[Any] = field(default_factory=set)
@@ -123,6 +125,7 @@ class RowStore:
 
         One that stays LOADING waits for the rows of others that gave way.
         """
+        module.size = len(table.rows)
         if self._add(module, table, now_ns):
             return [module]
         needed = len(table.rows)
@@ -160,6 +163,12 @@ class RowStore:
             return [*changed, module]
         self._waiting.append((module, table))
         return changed
+
+    def has_room(self, size: int, known: Iterable[Module]) -> bool:
+        """Whether so many rows are free, or only kept for modules that no process maps."""
+        free = self.pool.total - self.pool.used
+        unused = sum(m.rows for m in known if m.state is State.ROWS and not m.tgids)
+        return free + unused >= size + _GRAIN
 
     def retry(self, known: Iterable[Module], now_ns: int) -> list[Module]:
         """After rows became free: the waiting modules that got theirs, or never will."""

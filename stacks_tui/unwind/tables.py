@@ -311,6 +311,7 @@ class Tables:
                 self._ranges.refer(process.range)
                 self._turn(process, process.range)
         self._catalog.unheld(self._ranges.tidy(now_ns), now_ns)
+        self._catalog.retry(now_ns)
 
     # The loading of modules
 

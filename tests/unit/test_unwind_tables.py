@@ -322,6 +322,20 @@ def test_a_module_in_use_gives_way_only_after_a_while_and_only_after_the_grace()
     assert world.tables.statistics().evicted >= 1
 
 
+def test_a_rejected_module_gets_its_rows_once_others_are_not_used_any_more() -> None:
+    world = World([MIDDLE, OTHER, make_module(9, 9000)], row_chunks=1)
+    world.update(world.space(7, world.mapping(0, place(0)), world.mapping(1, place(1))))
+    world.settle()
+    new = world.space(8, world.mapping(2, place(0)))
+    world.update(new)
+    world.settle()
+    assert world.rule(8, place(0)) == ABSENT
+    world.tables.exit(7)
+    world.now_ns += 2 * ROOM_RETRY_NS
+    world.settle()
+    assert world.all_right(new)
+
+
 def test_a_module_larger_than_the_array_is_rejected_and_others_stay() -> None:
     world = World([SMALL, HUGE], row_chunks=1)
     space = world.space(7, world.mapping(0, place(0)))
