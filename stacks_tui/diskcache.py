@@ -218,7 +218,8 @@ class DiskCache:
 
 def _dtype(descr: Any) -> np.dtype[Any]:
     fields = descr if isinstance(descr, str) else [tuple(field) for field in descr]
-    return np.dtype(_FORMAT.descr_to_dtype(fields))
+    found: np.dtype[Any] = np.dtype(_FORMAT.descr_to_dtype(fields))
+    return found
 
 
 def _write_all(fd: int, data: Any) -> None:

@@ -28,7 +28,7 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class AddressSpace:
-    """The executable mappings of one process between two changes, sorted by start, not overlapping."""
+    """The executable mappings of one process between two changes, sorted and apart."""
 
     tgid: int
     generation: int

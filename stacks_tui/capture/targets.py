@@ -120,8 +120,11 @@ def apply(targets: Targets, maps: TargetMaps) -> frozenset[int]:
         _add(maps, added, descendants(targets.pids))
         named = {comm_key(name) for name in targets.comms}
         while named or targets.pids:
-            roots = set(targets.pids) | _bearing(named)
-            if not _add(maps, added, descendants(roots | added)):
+            # Who bears the name becomes a target by number too: a child between its fork and its
+            # exec still bears it, and no longer afterwards.
+            bearing = _bearing(named)
+            roots = set(targets.pids) | bearing | added
+            if not _add(maps, added, bearing | descendants(roots)):
                 break
     return frozenset(added)
 

@@ -1,4 +1,4 @@
-"""Kinds go on and off while a session runs: what happens in a gap is not recorded, and the gap is told."""
+"""Kinds go on and off while a session runs: a gap is not recorded, and it is told."""
 
 from __future__ import annotations
 
