@@ -25,3 +25,56 @@ from events e
 left join stacks u on u.id = e.ustack
 left join stacks k on k.id = e.kstack
 left join stacks w on w.id = e.wstack;
+
+-- Events that pass all filters (null: no filter), with the labels that are asked for.
+create macro chosen(
+    p_labels, p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end
+) as table
+select e.*,
+       struct_pack(
+           command := case when list_contains(p_labels, 'command') then command end,
+           pid := case when list_contains(p_labels, 'pid') then tgid::bigint end,
+           thread := case when list_contains(p_labels, 'thread') then thread end,
+           tid := case when list_contains(p_labels, 'tid') then pid::bigint end,
+           cpu := case when list_contains(p_labels, 'cpu') then cpu::varchar end,
+           kind := case when list_contains(p_labels, 'kind') then kind end,
+           state := case when list_contains(p_labels, 'state') then state end,
+           span_name := case when list_contains(p_labels, 'span_name') then trace_name end,
+           span_id := case when list_contains(p_labels, 'span_id') then span_id::varchar end
+       ) as labels
+from events e
+where (p_command is null or command = p_command)
+  and (p_buildid is null or buildid = p_buildid)
+  and (p_pid is null or list_contains(p_pid, tgid))
+  and (p_thread is null or thread = p_thread or pid::varchar = p_thread)
+  and (p_cgroup is null or tgid in (
+      select tgid from processes
+      where cgroup = p_cgroup or starts_with(cgroup, rtrim(p_cgroup, '/') || '/')
+         or container = p_cgroup
+  ))
+  and (p_span is null or trace_name = p_span or span_id::varchar = p_span)
+  and (p_begin is null or timestamp >= p_begin)
+  and (p_end is null or timestamp < p_end);
+
+-- Time off the CPU of chosen events: waits; where a recording has none (the nested layout), what lies between two slices of a thread.
+create macro chosen_waits(
+    p_labels, p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end
+) as table
+select timestamp, duration, cpu, tgid, pid, command, thread, span_id, trace_name, state,
+       case when state is not null then amount end as runnable, waker, open,
+       ustack, kstack, wstack, labels
+from chosen(p_labels, p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end)
+where kind = 'wait'
+union all by name
+select * exclude (next_start)
+         replace (next_start as timestamp, (next_start - timestamp)::ubigint as duration)
+from (
+    select timestamp, duration, cpu, tgid, pid, command, thread, span_id, trace_name, state,
+           null::ubigint as runnable, waker, open, ustack, kstack, wstack, labels,
+           lead(timestamp - duration) over (partition by tgid, pid order by timestamp) as next_start
+    from chosen(p_labels, p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, null, null)
+    where kind = 'switch' and state is null and pid <> 0
+)
+where next_start > timestamp
+  and (p_begin is null or next_start >= p_begin)
+  and (p_end is null or next_start < p_end);
