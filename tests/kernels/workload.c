@@ -1,6 +1,5 @@
-// A static program of known work: workload DIRECTORY TRUTH SECONDS [PHASE…]. After so many seconds each phase (default: all)
-// runs in a process of its own with the comm wl-PHASE, on files in DIRECTORY. The file TRUTH gets one JSON object:
-// phase → what it really did, as it counted itself.
+// A static program of known work: workload DIRECTORY TRUTH [PHASE…]. Each phase (default: all) runs in a process of its own with
+// the comm wl-PHASE, on files in DIRECTORY. The file TRUTH gets one JSON object: phase → what it really did, as it counted itself.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
@@ -180,18 +179,17 @@ static const struct {
 } PHASES[] = {{"vfs", vfs}, {"switch", switching}, {"rss", rss}, {"profile", profile}, {"block", block}, {"net", net}};
 
 int main(int argc, char **argv) {
-  if (argc < 4) errx(2, "usage: workload DIRECTORY TRUTH SECONDS [PHASE…]");
+  if (argc < 3) errx(2, "usage: workload DIRECTORY TRUTH [PHASE…]");
   directory = argv[1];
   struct truth *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (t == MAP_FAILED) err(1, "mmap");
   FILE *out = fopen(argv[2], "we");
   if (!out) err(1, "%s", argv[2]);
-  sleep(atoi(argv[3]));
   const char *comma = "";
   fprintf(out, "{");
   for (size_t i = 0; i < sizeof(PHASES) / sizeof(*PHASES); i++) {
-    int wanted = argc == 4;
-    for (int a = 4; a < argc; a++) wanted |= !strcmp(argv[a], PHASES[i].name);
+    int wanted = argc == 3;
+    for (int a = 3; a < argc; a++) wanted |= !strcmp(argv[a], PHASES[i].name);
     if (!wanted) continue;
     memset(t, 0, sizeof(*t));
     fflush(out);
