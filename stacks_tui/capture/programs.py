@@ -11,7 +11,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from stacks_tui.capture import bpf
 from stacks_tui.capture.btf import KernelTypes
-from stacks_tui.capture.compile import ObjectCode, compile_programs
+from stacks_tui.capture.compile import MapShape, ObjectCode, compile_programs
 from stacks_tui.capture.counters import KindCounts, read_counters
 from stacks_tui.capture.layout import TASK_TRACEPOINTS, TRACEPOINTS, KernelLayout, read_layout
 from stacks_tui.capture.ringbuf import EventRing, StackRing
@@ -66,9 +66,12 @@ class Programs:
         ring_bytes: int = DEFAULT_RING_BYTES,
         max_frames: int = 512,
         unwind: bool = True,
+        row_chunks: int | None = None,
         report: Callable[[str], None] = lambda phase: None,
     ) -> None:
         """Compile (or take from the cache), make the maps, load what every recording needs.
+
+        `row_chunks`: of unwind rows; None: as many as bpf/maps.h says.
 
         Raises:
             MachineError: the kernel, the user or a missing BCC does not allow it.
@@ -81,9 +84,12 @@ class Programs:
         )
         report("loading")
         self._open = contextlib.ExitStack()
-        self._maps = {
-            shape.name: self._make_map(shape.name, ring_bytes) for shape in self._code.maps
+        sizes = {
+            "events": ring_bytes,
+            "stacks": max(min(STACK_RING_BYTES, ring_bytes), 1 << 16),
+            "rows": row_chunks,
         }
+        self._maps = {shape.name: self._make_map(shape, sizes) for shape in self._code.maps}
         self._programs: dict[str, int] = {}
         self._attached: dict[str, contextlib.ExitStack] = {}
         self._specs: dict[str, ProgramSpec] = {}
@@ -278,14 +284,8 @@ class Programs:
         self.detach_all()
         self._open.close()
 
-    def _make_map(self, name: str, ring_bytes: int) -> bpf.BpfMap:
-        shape = next(shape for shape in self._code.maps if shape.name == name)
-        entries = None
-        if shape.type == bpf.RINGBUF:
-            entries = (
-                ring_bytes if name == "events" else max(min(STACK_RING_BYTES, ring_bytes), 1 << 16)
-            )
-        made = bpf.BpfMap(shape, entries)
+    def _make_map(self, shape: MapShape, sizes: Mapping[str, int | None]) -> bpf.BpfMap:
+        made = bpf.BpfMap(shape, sizes.get(shape.name))
         self._open.callback(made.close)
         return made
 

@@ -54,6 +54,9 @@ from stacks_tui.unwind.tables import Tables
 
 Report = Callable[[Status], None]
 
+ROW_CHUNKS_FOR_ALL = 256
+"""Chunks of 16,384 unwind rows (32 MB in all) where every process is recorded; else half of it."""
+
 LAST_WORDS_S = 2.0
 """How long a launched program has to end after ^C, which it got as well."""
 
@@ -97,6 +100,7 @@ class Session:
             folder("bpf"),
             compiled,
             ring_bytes=options.ring_bytes,
+            row_chunks=ROW_CHUNKS_FOR_ALL if options.targets.everything else None,
             max_frames=options.max_frames,
             unwind=options.unwind,
             report=lambda phase: self._report(Status(phase)),
@@ -234,7 +238,8 @@ class Session:
             failure = StacksError(f"internal error: {failure!r}")
         try:
             if failure is None:
-                self._writer.finish_tables()
+                with contextlib.suppress(StacksError):  # the writer remembers, `close` tells
+                    self._writer.finish_tables()
             status = self._final_status(self._clock.to_epoch_ns(ended))
             state = State.FINISHED if failure is None else State.FAILED
             self._writer.close(status, state, None if failure is None else str(failure))

@@ -22,7 +22,7 @@ from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.unwind.cached import load_table
 from stacks_tui.unwind.catalog import Opener
 from stacks_tui.unwind.ehframe import UnwindTable
-from stacks_tui.unwind.identity import VDSO
+from stacks_tui.unwind.identity import VDSO, FileKey, file_key
 from stacks_tui.unwind.modules import row_bias
 from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, Kind, find_row
 from stacks_tui.unwind.vdso import read_vdso
@@ -156,9 +156,10 @@ class LateUnwinder:
     def _rule(self, space: AddressSpace, pc: int, tgid: int) -> tuple[Kind, int, int]:
         """(kind, off, rbp) of the row that holds for `pc`; BAD where the file can't be read."""
         mapping = space.find(pc)
-        if mapping is None or (mapping.path != VDSO and not _is_file(mapping)):
+        key = file_key(mapping, tgid) if mapping is not None else None
+        if mapping is None or key is None:
             return Kind.NONE, 0, 0
-        module = self._module(mapping, tgid)
+        module = self._module(key, mapping, tgid)
         if module is None or not module.table.supported:
             return Kind.BAD, 0, 0
         if not len(module.table.rows):
@@ -169,8 +170,9 @@ class LateUnwinder:
         row = module.table.rows[find_row(module.table.rows, (pc - bias) & _MASK)]
         return Kind(int(row["kind"])), int(row["off"]), int(row["rbp"])
 
-    def _module(self, mapping: Mapping, tgid: int) -> _Module | None:
-        key: object = mapping.buildid or (mapping.device, mapping.inode, mapping.path)
+    def _module(self, key: FileKey, mapping: Mapping, tgid: int) -> _Module | None:
+        if not mapping.buildid and mapping.path != VDSO:
+            key = (*key, tgid)  # an inode may be another file once nobody has it mapped
         if key in self._modules:
             self._modules.move_to_end(key)
             return self._modules[key]
@@ -199,7 +201,3 @@ class LateUnwinder:
             if opened is None:
                 return None
             return _Module(load_table(opened, self._cache), opened.loads)
-
-
-def _is_file(mapping: Mapping) -> bool:
-    return mapping.path.startswith("/") and not mapping.path.startswith("//")
