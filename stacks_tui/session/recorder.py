@@ -35,7 +35,7 @@ from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.pipeline import Pipeline
 from stacks_tui.session.status import KindCount, Outcome, Status
 from stacks_tui.session.stop import StopRequest
-from stacks_tui.session.summary import bytes_on_disk, outcome_of
+from stacks_tui.session.summary import bytes_on_disk, kind_rows, outcome_of, summarize
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import (
     KindCounts,
@@ -236,36 +236,47 @@ class Session:
         failure = self.failure
         if failure is not None and not isinstance(failure, StacksError):
             failure = StacksError(f"internal error: {failure!r}")
+        end = self._clock.to_epoch_ns(ended)
         try:
-            if failure is None:
-                with contextlib.suppress(StacksError):  # the writer remembers, `close` tells
-                    self._writer.finish_tables()
-            status = self._final_status(self._clock.to_epoch_ns(ended))
-            state = State.FINISHED if failure is None else State.FAILED
-            self._writer.close(status, state, None if failure is None else str(failure))
+            outcome = self._close_recording(end, failure)
         except StacksError as error:
             failure = failure or error
+            outcome = Outcome(self._writer.path, bytes_on_disk=bytes_on_disk(self._writer.path))
         finally:
             self._open.close()
-        return self._outcome(elapsed_s, failure)
-
-    def close(self) -> None:
-        """Give everything back, whatever happened."""
-        self._open.close()
-
-    def _outcome(self, elapsed_s: float, failure: BaseException | None) -> Outcome:
-        path = self._writer.path
-        try:
-            with open_recording(path) as recording:
-                outcome = outcome_of(recording)
-        except StacksError as error:
-            outcome = Outcome(path, bytes_on_disk=bytes_on_disk(path), notes=(str(error),))
         return replace(
             outcome,
             elapsed_s=elapsed_s,
             failure=None if failure is None else str(failure),
             notes=(*self._notes, *outcome.notes),
         )
+
+    def _close_recording(self, end: int, failure: BaseException | None) -> Outcome:
+        """Finish the files, count in them what is not known before, write the last manifest.
+
+        Raises:
+            StacksError: the files or the manifest can't be written; the manifest says so.
+        """
+        writer = self._writer
+        if failure is not None:
+            with contextlib.suppress(StacksError):
+                writer.close(self._counted(end, {}), State.FAILED, str(failure))
+            return summarize(writer.path)
+        try:
+            writer.finish_tables()
+            with open_recording(writer.path) as recording:
+                rows = kind_rows(recording)
+                unresolved = {row["kind"]: row["unresolved"] for row in rows}
+                manifest = writer.close(self._counted(end, unresolved))
+                return outcome_of(recording, rows, manifest)
+        except StacksError:
+            with contextlib.suppress(StacksError):
+                writer.close(self._counted(end, {}))
+            raise
+
+    def close(self) -> None:
+        """Give everything back, whatever happened."""
+        self._open.close()
 
     def _possible(self, wanted: Iterable[ProgramSpec]) -> list[ProgramSpec]:
         """Those that this kernel can give; the others are named in a note."""
@@ -293,14 +304,6 @@ class Session:
 
     def _recording_status(self) -> RecordingStatus:
         return self._counted(self._clock.to_epoch_ns(time.monotonic_ns()), {})
-
-    def _final_status(self, end: int) -> RecordingStatus:
-        """With the events whose stacks have frames without a name, counted in what was written."""
-        unresolved = {}
-        with contextlib.suppress(StacksError), open_recording(self._writer.path) as recording:
-            rows = recording.ask("live/kinds").to_pylist()
-            unresolved = {row["kind"]: row["unresolved"] for row in rows}
-        return self._counted(end, unresolved)
 
     def _counted(self, end: int, unresolved: dict[str, int]) -> RecordingStatus:
         counters = self._programs.counters()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stacks_tui.kinds import PROGRAMS, Kind
 from stacks_tui.owner import invoking_user
@@ -34,15 +35,25 @@ def summarize(path: Path | None = None) -> Outcome:
         return outcome_of(recording)
 
 
-def outcome_of(recording: Recording) -> Outcome:
-    """Sum up an open recording.
+def kind_rows(recording: Recording) -> list[dict[str, Any]]:
+    """What `sql/live/kinds.sql` says of a recording, a row for each kind."""
+    rows: list[dict[str, Any]] = recording.ask("live/kinds").to_pylist()
+    return rows
+
+
+def outcome_of(
+    recording: Recording,
+    rows: list[dict[str, Any]] | None = None,
+    manifest: Manifest | None = None,
+) -> Outcome:
+    """Sum up an open recording; `rows` and `manifest` where they are at hand already.
 
     Raises:
         StacksError: it is damaged.
     """
     notes = []
     found: dict[Kind, KindOutcome] = {}
-    for row in recording.ask("live/kinds").to_pylist():
+    for row in kind_rows(recording) if rows is None else rows:
         kind = _BY_LABEL.get(row["kind"])
         if kind is None:
             notes.append(f"{row['count']:,} events of a kind that is not known: {row['kind']!r}")
@@ -56,7 +67,8 @@ def outcome_of(recording: Recording) -> Outcome:
             incomplete=_share(row["incomplete"], with_stack),
             top=_top(recording, kind) if with_stack else (),
         )
-    manifest = recording.manifest
+    live = recording.live and manifest is None
+    manifest = manifest or recording.manifest
     elapsed_s = 0.0
     if manifest is not None:
         for kind in _asked_for(manifest):
@@ -67,7 +79,7 @@ def outcome_of(recording: Recording) -> Outcome:
                 one = found.get(kind) or KindOutcome(kind, events=0)
                 found[kind] = replace(one, lost=counts.lost)
         elapsed_s = max(0, manifest.status.end - manifest.header.begin) / 1e9
-        notes += _notes(manifest, live=recording.live)
+        notes += _notes(manifest, live=live)
     return Outcome(
         directory=recording.path,
         kinds=tuple(found[kind] for kind in sorted(found)),
