@@ -7,7 +7,7 @@ it but the reading of files.
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -70,7 +70,8 @@ class Catalog:
         self._files: dict[FileKey, _File] = {}
         self._modules: dict[Module, None] = {}
         self._by_build_id: dict[bytes, Module] = {}
-        self._jobs: deque[tuple[Module, Mapping, int]] = deque()
+        self._jobs: list[tuple[int, int, Module, Mapping, int]] = []  # a heap: small code first
+        self._job_number = 0
         self._retried_ns = 0
         self.load_ns = 0
         """Time spent opening and parsing files, or reading their tables from the cache."""
@@ -148,9 +149,11 @@ class Catalog:
     def load_next(self) -> bool:
         """Load one module that waits; False: there is none. Called without the lock."""
         with self._lock:
+            while self._jobs and self._jobs[0][2] not in self._modules:
+                heapq.heappop(self._jobs)  # whoever mapped it is gone, such as an exec's first half
             if not self._jobs:
                 return False
-            module, mapping, tgid = self._jobs.popleft()
+            _, _, module, mapping, tgid = heapq.heappop(self._jobs)
             if tgid not in module.tgids:
                 mapping, tgid = self._user(module) or (mapping, tgid)
         began = self._clock()
@@ -205,7 +208,9 @@ class Catalog:
                 wanted = False
         if wanted:
             module.enter(State.LOADING, max(now_ns, 1))
-            self._jobs.append((module, mapping, tgid))
+            self._job_number += 1
+            size = mapping.end - mapping.start
+            heapq.heappush(self._jobs, (size, self._job_number, module, mapping, tgid))
 
     def _let_go(self, tgid: int, before: Files, files: Files) -> None:
         for key in before.keys() - files.keys():
