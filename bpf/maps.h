@@ -59,6 +59,7 @@ struct config {
   u64 preempt_count;        // per-CPU address of the preemption count, 0: unknown
   u32 cpu_count;            // possible CPUs
   u32 unwind;               // 0: frame pointers only
+  u64 copy_words;           // words of user stacks that a CPU may copy in 100 ms
   u64 want[PROGRAM_COUNT];  // enum want
   u64 number[PROGRAM_COUNT];
   u64 attached[PROGRAM_COUNT];  // when the program was attached, ns, CLOCK_MONOTONIC

@@ -14,7 +14,6 @@
 #define PIECE 128       // words that are copied at once
 #define SMALL_PIECE 8
 #define COPY_PIECES 14
-#define COPIES 800      // stacks copied by a CPU in 100 ms, at most
 
 static __always_inline void enter(struct work *w, u32 slot) {
   u32 zero = 0;
@@ -144,7 +143,7 @@ static __always_inline int begin_walk(struct pt_regs *interrupted, struct config
 }
 
 // Whether this CPU may copy one more stack: a bound on what a process whose files can't be read costs.
-static __always_inline int may_copy(u64 now) {
+static __always_inline int may_copy(struct config *c, u64 now) {
   u32 zero = 0;
   struct budget *b = budgets.lookup(&zero);
   if (!b) return 0;
@@ -152,19 +151,29 @@ static __always_inline int may_copy(u64 now) {
     b->since = now;
     b->used = 0;
   }
-  return b->used++ < COPIES;
+  return b->used < c->copy_words;
+}
+
+// Words of the user stack worth copying: a program's first thread has nothing to unwind above where its
+// stack began.
+static __always_inline u32 words_to_copy(struct work *w) {
+  u64 used = (w->start_stack - w->regs.sp) / 8 + 2 * SMALL_PIECE;
+  return used < COPY_PIECES * PIECE ? used : COPY_PIECES * PIECE;
 }
 
 // Where the tables are not in the kernel (yet): the registers and the stack itself, for the user side to
 // unwind when it has them. Returns the number of words behind `base`, 0: not to be had.
 static __always_inline u32 copy_stack(struct work *w) {
-  u32 at = w->base & 127, words = 0, piece = PIECE;
+  u32 at = w->base & 127, words = 0, piece = PIECE, zero = 0, most = words_to_copy(w);
+  struct budget *b = budgets.lookup(&zero);
+  if (most < PIECE) piece = SMALL_PIECE;
   __builtin_memcpy(&w->frames[at], &w->regs, sizeof(w->regs));
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < COPY_PIECES + PIECE / SMALL_PIECE; i++) {
     u32 to = at + REGISTERS + words;
     asm volatile("" : "+r"(to));
-    if (words >= COPY_PIECES * PIECE) break;
+    if (words >= most) break;
+    if (piece == PIECE && words + PIECE > most) piece = SMALL_PIECE;
     if (!bpf_probe_read_user(&w->frames[to & (FRAMES - 1)], (piece & (2 * PIECE - 1)) * 8,
                              (void *)w->regs.sp + words * 8)) {
       words += piece;
@@ -174,6 +183,7 @@ static __always_inline u32 copy_stack(struct work *w) {
       break;
     }
   }
+  if (b) b->used += words;
   return words ? words + REGISTERS : 0;
 }
 
@@ -181,7 +191,7 @@ static __always_inline u32 copy_stack(struct work *w) {
 static __always_inline void finish_walk(void *ctx, struct config *c, struct work *w) {
   u32 how = w->how, at = w->base & 127, most = c->max_frames;
   if (how == BY_COPY) {
-    w->n = may_copy(w->event.time) ? copy_stack(w) : 0;
+    w->n = may_copy(c, w->event.time) ? copy_stack(w) : 0;
     if (w->n) {
       // No two are taken as alike: the frames are not known here.
       w->hash = mix(mix(w->hash, bpf_ktime_get_ns()), w->event.pid);
@@ -189,14 +199,18 @@ static __always_inline void finish_walk(void *ctx, struct config *c, struct work
     }
     w->how = how = BY_FRAME_POINTER;
   }
+  if (how == BY_TABLE && w->n > most) {  // a step takes several
+    w->n = most;
+    w->status = STACK_CUT;
+  }
   if (how != BY_FRAME_POINTER) return;
-  if (most > FRAMES / 2) most = FRAMES / 2;
+  if (most > KERNEL_FRAMES) most = KERNEL_FRAMES;  // the kernel's own cap holds for both parts
   long size = bpf_get_stack(ctx, &w->frames[at], most * 8, USER_STACK);
   w->n = size <= 0 ? 0 : (u32)size >> 3;
   w->by_frame_pointer = w->n;
   if (!w->n) w->status = STACK_FAULT;
   if (w->n >= most) w->status = STACK_CUT;
-  hash_frames(w, at, &w->n, FRAMES / 2);
+  hash_frames(w, at, &w->n, KERNEL_FRAMES);
 }
 
 // Count how the walk ended, publish the stack. Returns its id, 0 for none.

@@ -37,7 +37,7 @@ DEFAULT_RING_BYTES = 32 << 20
 STACK_RING_BYTES = 8 << 20
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
 _TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
-_CONFIG = struct.Struct("<IIQIIQII8Q8Q8Q")
+_CONFIG = struct.Struct("<IIQIIQIIQ8Q8Q8Q")
 _THREAD = np.dtype(
     [
         ("off", "<u8"),
@@ -100,6 +100,7 @@ class Programs:
         self._cgroup = (0, 0)
         self._max_frames = max_frames
         self._unwind = unwind
+        self._copy_words = self._maps["stacks"].max_entries // 8 // len(bpf.online_cpus())
         self._preempt_count = 0
         self._survey_cpus()
         self._configure()
@@ -346,6 +347,7 @@ class Programs:
             self._preempt_count,
             bpf.possible_cpus(),
             int(self._unwind),
+            self._copy_words,
             *self._want,
             *self._number,
             *self._since,
