@@ -61,6 +61,7 @@ class Follower:
         self._on_mapped = on_mapped
         self._on_exit = on_exit
         self._known: set[tuple[str, bytes | None, int]] = set()
+        self._before_exec: set[int] = set()
         self._lock = threading.Lock()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread: threading.Thread | None = None
@@ -71,6 +72,10 @@ class Follower:
     def lost(self) -> int:
         """Side-band records that the kernel could not deliver."""
         return self._sideband.lost
+
+    def expect_exec(self, tgid: int) -> None:
+        """A process that is about to exec: what it has mapped until then is of no interest."""
+        self._before_exec.add(tgid)
 
     def start(self) -> None:
         """Follow in a thread from now on."""
@@ -143,13 +148,15 @@ class Follower:
                 if self._tables is not None:
                     self._tables.fork(change.parent, change.child)
             elif isinstance(change, Execed):
+                self._before_exec.discard(change.tgid)
                 if self._tables is not None:
                     self._tables.exec(change.tgid)
             elif isinstance(change, Exited):
                 if self._tables is not None:
                     self._tables.exit(change.tgid)
+                self._before_exec.discard(change.tgid)
                 self._on_exit(change.tgid)
-            else:
+            elif change.space.tgid not in self._before_exec:
                 if self._tables is not None:
                     self._tables.update(change.space, change.time)
                 self._announce(change.space)

@@ -124,6 +124,7 @@ class Session:
         if launched is not None:
             self._programs.add_tgid(launched.tgid)
             tasks.add_target(launched.tgid)
+            self._follower.expect_exec(launched.tgid)
         tasks.scan()
         apply(watched, self._programs)
         self._follower.start()
