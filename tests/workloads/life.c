@@ -37,17 +37,17 @@ static void be_next(const char *tag_text) {
 static void *be_worker(void *unused) {
   (void)unused;
   tell_number("worker", thread_id());
-  tag(103, ROUNDS);
+  tag(1103, ROUNDS);
   prctl(PR_SET_NAME, "worker-a");
-  tag(104, ROUNDS);
+  tag(1104, ROUNDS);
   prctl(PR_SET_NAME, "worker-b");
-  tag(105, ROUNDS);
+  tag(1105, ROUNDS);
   return NULL;
 }
 
 static void *be_next_from_thread(void *unused) {
   (void)unused;
-  be_next("112");
+  be_next("1112");
   return NULL;
 }
 
@@ -69,10 +69,10 @@ static void in_child(const char *name, void (*run)(void)) {
 }
 
 static void child_with_names(void) {
-  tag(106, ROUNDS);
+  tag(1106, ROUNDS);
   prctl(PR_SET_NAME, "child-name");
-  tag(107, ROUNDS);
-  be_next("108");
+  tag(1107, ROUNDS);
+  be_next("1108");
 }
 
 static void child_with_thread(void) { in_thread(be_next_from_thread); }
@@ -81,22 +81,22 @@ int main(int argc, char **argv) {
   if (truth_begin(argc, argv) != 2) errx(2, "usage: life NEXT --truth FILE");
   next_path = argv[1];
   null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  tag(101, ROUNDS);
+  tag(1101, ROUNDS);
   prctl(PR_SET_NAME, "renamed-self");
-  tag(102, ROUNDS);
+  tag(1102, ROUNDS);
   in_thread(be_worker);
   in_child("child", child_with_names);
   in_child("threaded_child", child_with_thread);
   for (int i = 0; i < FLIPS; i++) {
     prctl(PR_SET_NAME, "odd-name");
-    tag(111, 1);
+    tag(1111, 1);
     prctl(PR_SET_NAME, "even-name");
-    tag(110, 1);
+    tag(1110, 1);
   }
   tell_number("rounds", ROUNDS);
   tell_number("flips", FLIPS);
   truth_end();
-  be_next("109");
+  be_next("1109");
 }
 
 #endif

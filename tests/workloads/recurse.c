@@ -1,4 +1,4 @@
-// recurse DEPTH...: goes down that many calls, burns CPU there, and tells the depth by a write of as many bytes.
+// recurse WAIT_MS DEPTH...: waits, goes down that many calls, burns CPU there, and tells the depth by a write of as many bytes.
 //
 // Compiled with frame pointers, and without: the three functions differ in how their frames are laid out.
 #include "truth.h"
@@ -56,7 +56,9 @@ void down_dynamic(int left, int depth) {
 int main(int argc, char **argv) {
   int count = truth_begin(argc, argv);
   null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  for (int i = 1; i < count; i++) next(atoi(argv[i]), atoi(argv[i]));
+  struct timespec wait = {atoi(argv[1]) / 1000, atoi(argv[1]) % 1000 * 1000000l};
+  nanosleep(&wait, NULL);
+  for (int i = 2; i < count; i++) next(atoi(argv[i]), atoi(argv[i]));
   truth_end();
   return 0;
 }
