@@ -133,6 +133,8 @@ class Origin:
     window: Window
     period_ns: int = 0
     """Sampling period, where a query shows samples and they have one; 0: none."""
+    executable: tuple[str, bytes | None] | None = None
+    """Path (or command) and build id of the executable of most events."""
     comments: tuple[str, ...] = ()
     """One line each: tool, host, kernel, and what was lost."""
 

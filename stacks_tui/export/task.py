@@ -28,6 +28,8 @@ class ExportOptions:
     """Labels that samples keep; None: the usual ones."""
     minimum_share: float = 0.0
     """Formats that may prune leave out what is below this share (0 to 1) of the total."""
+    minimum_ns: int | None = None
+    """For queries that ask what is slow: from how long on."""
     lines: bool = False
     """Look up source lines (and inlined chains) of all modules that are found on this machine."""
     inlined: bool = True

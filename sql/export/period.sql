@@ -1,0 +1,5 @@
+-- How long is the sampling period?
+-- column: period, ns
+select max(duration)::bigint as period
+from events
+where kind = 'profile'

@@ -1,0 +1,157 @@
+"""One export from end to end: recordings in, a whole file out, and what it holds.
+
+Comes in: paths of recordings, a format, names of queries, a selection, options, callbacks. Goes
+out: an `ExportResult`. The command line and the app both call `export`; `preview` tells beforehand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stacks_tui.errors import UsageError
+from stacks_tui.export.lines import with_lines
+from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
+from stacks_tui.export.output import STDOUT, output
+from stacks_tui.export.questions import STACKS, TABLES, TRACES, Question, find_question, recorded
+from stacks_tui.export.registry import Format
+from stacks_tui.export.samples import load_samples
+from stacks_tui.export.selection import Selection
+from stacks_tui.export.tables import load_rows
+from stacks_tui.export.task import ExportOptions, Progress, Task
+from stacks_tui.export.timeline import load_trace
+from stacks_tui.owner import User, invoking_user
+from stacks_tui.store.reader import Recording, open_recording
+
+DEFAULT_QUERIES = {
+    STACKS: ("cpu",),
+    TRACES: ("switches", "waits", "samples", "rss"),
+    TABLES: ("events",),
+}
+"""What is asked where nothing is named, by folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be exported, and where to."""
+
+    recordings: tuple[Path, ...]
+    format: Format[Any]
+    queries: tuple[str, ...] = ()
+    """Short names or SQL files; empty: the format's usual ones."""
+    selection: Selection = field(default_factory=Selection)
+    last_ns: int | None = None
+    """Only the last so many ns of what was recorded; sets the selection's begin."""
+    options: ExportOptions = field(default_factory=ExportOptions)
+    path: Path | None = None
+    """`-` for stdout; None: a name made of recording and queries, in the current folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export holds."""
+
+    path: Path | None
+    """None: it went to stdout."""
+    bytes: int
+    """0 where it went to stdout."""
+    totals: tuple[tuple[ValueType, int], ...]
+    """What every viewer must show; empty for traces and tables."""
+    rows: int
+    """Samples, events or rows."""
+    stacks: int
+    """Distinct ones."""
+    origin: Origin
+    notes: tuple[str, ...] = field(default=())
+
+
+def export(
+    job: Job,
+    report: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    user: User | None = None,
+) -> ExportResult:
+    """Make the file.
+
+    Raises:
+        UsageError: a recording, query, filter or path is wrong.
+        CancelledError: `cancelled` said so; nothing is left behind.
+        StacksError: it failed; nothing is left behind.
+    """
+    user = invoking_user() if user is None else user
+    task = Task(job.options, report, cancelled)
+    path = job.path if job.path is not None else Path(_file_name(job))
+    with _opened(job, user) as recordings:
+        source = _load(job, recordings, task)
+        with output(path, user) as file:
+            job.format.write(source, file, task)
+        size = 0 if path == STDOUT else path.lstat().st_size
+    return _result(source, None if path == STDOUT else path, size, task)
+
+
+def preview(
+    job: Job,
+    report: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    user: User | None = None,
+) -> ExportResult:
+    """The totals and counts that `export` would give, with no file written; `bytes` is 0.
+
+    Raises:
+        UsageError, CancelledError, StacksError: as `export`.
+    """
+    task = Task(job.options, report, cancelled)
+    with _opened(job, invoking_user() if user is None else user) as recordings:
+        return _result(_load(job, recordings, task), None, 0, task)
+
+
+def folder_of(one: Format[Any]) -> str:
+    """The folder of `sql/` whose queries fit a format."""
+    return {Samples: STACKS, Trace: TRACES, Rows: TABLES}[one.wants]
+
+
+def _load(job: Job, recordings: Sequence[Recording], task: Task) -> Samples | Trace | Rows:
+    folder = folder_of(job.format)
+    asked = _questions(job, folder)
+    selection = job.selection
+    if job.last_ns is not None:
+        if selection.begin is not None:
+            raise UsageError("--last and --begin exclude each other; give one of them.")
+        end = max(recorded(recording).end for recording in recordings)
+        end = end + 1 if selection.end is None else min(end + 1, selection.end)
+        selection = replace(selection, begin=max(end - job.last_ns, 0))
+    if job.format.wants is Trace:
+        return load_trace(recordings, asked, selection, task)
+    if job.format.wants is Rows:
+        return load_rows(recordings, asked, selection, task)
+    return with_lines(load_samples(recordings, asked, selection, task), task)
+
+
+def _questions(job: Job, folder: str) -> tuple[Question, ...]:
+    names = job.queries or DEFAULT_QUERIES[folder]
+    return tuple(find_question(name, folder) for name in dict.fromkeys(names))
+
+
+@contextlib.contextmanager
+def _opened(job: Job, user: User) -> Iterator[list[Recording]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(open_recording(path, user)) for path in job.recordings]
+
+
+def _file_name(job: Job) -> str:
+    folder = folder_of(job.format)
+    recording = job.recordings[0].resolve().name.removesuffix(".parquet")
+    names = "-".join(question.name for question in _questions(job, folder))
+    return f"{recording}-{names}"[:120] + job.format.extension
+
+
+def _result(
+    source: Samples | Trace | Rows, path: Path | None, size: int, task: Task
+) -> ExportResult:
+    totals = source.totals() if isinstance(source, Samples) else ()
+    rows = source.rows if isinstance(source, Rows) else len(source)
+    stacks = 0 if isinstance(source, Rows) else len(source.stacks)
+    return ExportResult(path, size, totals, rows, stacks, source.origin, tuple(task.notes))
