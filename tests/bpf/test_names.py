@@ -14,7 +14,7 @@ pytestmark = pytest.mark.bpf
 
 COMM = b"a\"'\x1b]8;;\n\xffz"
 PLACE = b"evil_name_goes_here_"
-SYMBOL = b"e '\"\x1b]8;;x\x07\n\xff<[/]>"
+SYMBOL = b"e '\"\x1b]8;;x\x07\n\xff<[/]>%s"
 PERF_MAP = b'jit "quoted" \x1b]8;;x\x07 \xff'
 FILE = b"hos'\"\x1b]8;;\n\xff{}%*.x"
 

@@ -1,6 +1,7 @@
 # A program of five calls: opens /dev/null, writes 1, 2 and 3 bytes there, and ends with status 5.
 .globl _start
 .text
+.type _start, @function
 _start:
     xorl %ebp, %ebp
     movl $2, %eax               # open
@@ -9,7 +10,7 @@ _start:
     syscall
     movl %eax, %ebx
     xorl %r12d, %r12d
-again:
+.Lagain:
     incl %r12d
     movl $1, %eax               # write
     movl %ebx, %edi
@@ -17,10 +18,11 @@ again:
     movl %r12d, %edx
     syscall
     cmpl $3, %r12d
-    jne again
+    jne .Lagain
     movl $60, %eax              # exit
     movl $5, %edi
     syscall
+.size _start, . - _start
 .section .rodata
 path: .asciz "/dev/null"
 .section .note.GNU-stack, "", @progbits
