@@ -122,7 +122,7 @@ def apply(targets: Targets, maps: TargetMaps) -> frozenset[int]:
         while named or targets.pids:
             # Who bears the name becomes a target by number too: a child between its fork and its
             # exec still bears it, and no longer afterwards.
-            bearing = _bearing(named)
+            bearing = bearing(named)
             roots = set(targets.pids) | bearing | added
             if not _add(maps, added, bearing | descendants(roots)):
                 break
@@ -234,8 +234,8 @@ def _add(maps: TargetMaps, added: set[int], tgids: Iterable[int]) -> bool:
     return bool(new)
 
 
-def _bearing(keys: set[bytes]) -> set[int]:
-    """The processes of which a thread bears one of these names."""
+def bearing(keys: set[bytes]) -> set[int]:
+    """The processes of which a thread bears one of these names (`comm_key`) now."""
     if not keys:
         return set()
     found = set()

@@ -50,6 +50,7 @@ class Tasks:
         self._targets = targets
         self._horizon = horizon_ns
         self._keys = frozenset(map(comm_key, targets.comms))
+        self._inherits = targets.follow or targets.cgroup is not None
         self._kept: dict[int, int] = {}
         """Targets for as long as they live: since when, by tgid."""
         self._named: set[int] = set()
@@ -104,6 +105,18 @@ class Tasks:
         process = self._processes.get(tgid)
         if process is not None:
             self._take_interest(process)
+
+    def drop_target(self, tgid: int) -> None:
+        """It is no target by its number any more; what is known of it stays."""
+        self._kept.pop(tgid, None)
+
+    def add_comm(self, key: bytes) -> None:
+        """Who takes this name (`comm_key`) from now on is a target; who bears it, is added."""
+        self._keys |= {key}
+
+    def inherit(self) -> None:
+        """Children of targets are targets from now on, as those of a cgroup are."""
+        self._inherits = True
 
     def apply(self, records: Sequence[Record]) -> None:
         """Take in records, as `Sideband.read` gives them."""
@@ -247,8 +260,7 @@ class Tasks:
             row.exe, row.buildid, row.details = old.exe, old.buildid, old.details
             if row.buildid is None:
                 process.shares = parent.shares or (parent, old)
-            inherits = self._targets.follow or self._targets.cgroup is not None
-            if inherits and self.is_target(parent.tgid):
+            if self._inherits and self.is_target(parent.tgid):
                 self._kept[tgid] = time
         process.interesting = row.keep = self._targets.everything or tgid in self._kept
         return process

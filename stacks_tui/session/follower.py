@@ -114,6 +114,28 @@ class Follower:
             self._pump()
             return self._tasks.processes(clock)
 
+    def add_target(self, tgid: int) -> None:
+        """Follow this process too."""
+        with self._lock:
+            self._pump()
+            self._tasks.add_target(tgid)
+            self._pump()
+
+    def drop_target(self, tgid: int) -> None:
+        """Follow it no longer."""
+        with self._lock:
+            self._tasks.drop_target(tgid)
+
+    def add_comm(self, key: bytes) -> None:
+        """Follow what bears this name (16 bytes, NUL padded) from now on."""
+        with self._lock:
+            self._tasks.add_comm(key)
+
+    def inherit(self) -> None:
+        """Follow the children of targets too, as those of a cgroup."""
+        with self._lock:
+            self._tasks.inherit()
+
     def close(self) -> None:
         """End the thread and give the side-band back."""
         os.eventfd_write(self._stop, 1)

@@ -13,11 +13,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from stacks_tui.capture.programs import Programs
 from stacks_tui.enrich.clock import Clock
@@ -28,6 +30,7 @@ from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.writer import RecordingWriter
+from stacks_tui.symbols.frames import ResolvedStack
 
 MOST_WAITING = 1 << 18
 """Events between the reader and the writer (23 MB)."""
@@ -64,6 +67,16 @@ class Tally:
         return int(self.received[kind]), int(self.truncated[kind])
 
 
+class Tap(Protocol):
+    """Sees what is written, on the writing thread: it must be quick, and must not raise."""
+
+    def events(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
+        """A batch of records.EVENT in order of time, and the same as it is stored."""
+
+    def stacks(self, stacks: Sequence[ResolvedStack]) -> None:
+        """Stacks that have their names now; an event may come before its stacks."""
+
+
 class Pipeline:
     """The reading and the writing thread of a recording."""
 
@@ -75,6 +88,7 @@ class Pipeline:
         writer: RecordingWriter,
         clock: Clock,
         status: Callable[[], RecordingStatus],
+        tap: Tap | None = None,
     ) -> None:
         """`status`: what the manifest is to say, asked for once a second."""
         self.tally = Tally()
@@ -86,6 +100,7 @@ class Pipeline:
         self._writer = writer
         self._clock = clock
         self._status = status
+        self._tap = tap
         self._batches = EventBatches(follower, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
         self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
@@ -168,7 +183,7 @@ class Pipeline:
                     told = time.monotonic()
                     self._writer.write_processes(self._follower.ended_processes(self._clock))
                     self._writer.flush(self._status())
-            self._writer.write_stacks(self._symbolizer.finish())
+            self._write_stacks(self._symbolizer.finish())
             self._writer.write_processes(self._follower.all_processes(self._clock))
         except BaseException as error:  # noqa: BLE001  # told to the session, which ends
             with self._change:
@@ -189,8 +204,16 @@ class Pipeline:
         self._name(stacks)
         if sum(map(len, batches)):
             events = _in_order(np.concatenate(batches) if len(batches) > 1 else batches[0])
-            self._writer.write_events(self._batches.arrow(events))
-        self._writer.write_stacks(self._symbolizer.take())
+            rows = self._batches.arrow(events)
+            self._writer.write_events(rows)
+            if self._tap is not None:
+                self._tap.events(events, rows)
+        self._write_stacks(self._symbolizer.take())
+
+    def _write_stacks(self, stacks: Sequence[ResolvedStack]) -> None:
+        self._writer.write_stacks(stacks)
+        if self._tap is not None and stacks:
+            self._tap.stacks(stacks)
 
     def _name(self, stacks: list[StackRecord]) -> None:
         fresh = []

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from stacks_tui import __version__
 from stacks_tui.capture import procfs
@@ -24,6 +25,7 @@ from stacks_tui.capture.sideband import Sideband
 from stacks_tui.capture.targets import Targets, apply
 from stacks_tui.diskcache import DiskCache
 from stacks_tui.enrich.clock import read_clock
+from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.enrich.tasks import Tasks
 from stacks_tui.errors import MachineError, StacksError
 from stacks_tui.kinds import PROGRAM_BY_NAME, PROGRAM_OF_KIND, Kind, ProgramSpec
@@ -32,7 +34,8 @@ from stacks_tui.records import StackStatus
 from stacks_tui.resources import folder
 from stacks_tui.session.follower import Follower, open_module
 from stacks_tui.session.options import RecordOptions
-from stacks_tui.session.pipeline import Pipeline
+from stacks_tui.session.pipeline import Pipeline, Tap
+from stacks_tui.session.retarget import Retarget
 from stacks_tui.session.status import KindCount, Outcome, Status
 from stacks_tui.session.stop import StopRequest
 from stacks_tui.session.summary import bytes_on_disk, kind_rows, outcome_of, summarize
@@ -68,9 +71,15 @@ class Session:
     """A recording under way."""
 
     def __init__(
-        self, options: RecordOptions, report: Report, launched: Launched | None = None
+        self,
+        options: RecordOptions,
+        report: Report,
+        launched: Launched | None = None,
+        tap: Tap | None = None,
     ) -> None:
         """Prepare everything and attach; when this returns, it records.
+
+        `tap` sees all that is written.
 
         Raises:
             MachineError: the machine does not allow it, or has none of the kinds asked for.
@@ -81,6 +90,8 @@ class Session:
         self._gaps: dict[Kind, list[tuple[int, int]]] = {}
         self._clock = read_clock()
         self._notes: list[str] = []
+        self._failed: dict[str, str] = {}
+        self._tap = tap
         self._told_at, self._told_events = time.monotonic(), 0
         self._open = contextlib.ExitStack()
         try:
@@ -156,7 +167,9 @@ class Session:
             self._writer,
             self._clock,
             self._recording_status,
+            self._tap,
         )
+        self.targets = Retarget(targets, self._programs, self._follower)
         self._started = time.monotonic()
         for spec in programs:
             self._report(Status(f"attaching {spec.program}"))
@@ -166,6 +179,7 @@ class Session:
                 raise
             except (StacksError, OSError) as error:
                 self._notes.append(f"can't record {spec.program}: {error}")
+                self._failed[spec.program] = str(error)
         if not self._programs.attached:
             raise MachineError(self._notes[0])
         if "switch" in self._programs.attached:
@@ -178,6 +192,40 @@ class Session:
         """What ended the recording early, such as a full disk."""
         return self._pipeline.failure or self._follower.failure
 
+    @property
+    def directory(self) -> Path:
+        """Of the recording."""
+        return self._writer.path
+
+    @property
+    def began(self) -> int:
+        """ns since the Unix epoch."""
+        return self._begin
+
+    @property
+    def attached(self) -> dict[str, ProgramSpec]:
+        """What collects now, by program."""
+        return self._programs.attached
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why a program does not collect: this kernel has not what it needs, or refused it."""
+        return {**self._programs.unavailable, **self._failed}
+
+    @property
+    def gaps(self) -> dict[Kind, tuple[tuple[int, int], ...]]:
+        """Times in which a kind did not collect, ns since the Unix epoch; end 0: up to now."""
+        return {kind: tuple(gaps) for kind, gaps in list(self._gaps.items())}
+
+    @property
+    def stacks_lost(self) -> int:
+        """Stacks that could not be received."""
+        return sum(counts.stacks_lost for counts in self._programs.counters().values())
+
+    def processes(self) -> list[ProcessRow]:
+        """The processes of interest as they are known now."""
+        return self._follower.all_processes(self._clock)
+
     def attach(self, spec: ProgramSpec) -> None:
         """Switch a program on, or change it; the gap ends.
 
@@ -185,7 +233,13 @@ class Session:
             MachineError: this kernel can't give it.
             StacksError: the kernel refused it.
         """
-        self._programs.attach(spec)
+        try:
+            self._programs.attach(spec)
+        except OSError as error:
+            raise StacksError(
+                f"the kernel refused {spec.program}: {error.strerror or error}."
+            ) from error
+        self._failed.pop(spec.program, None)
         now = self._clock.to_epoch_ns(time.monotonic_ns())
         for kind in PROGRAM_BY_NAME[spec.program].kinds:
             gaps = self._gaps.get(kind, [])
