@@ -127,6 +127,8 @@ class LateUnwinder:
                     by_frame_pointer += 1
                     kind, off, rbp = Kind.RBP, 2, -2
                     followed = True
+                elif kind is Kind.ABSENT:
+                    return end(StackStatus.NO_SPACE)
                 elif kind in (Kind.BAD, Kind.REG, Kind.RAREG):
                     return end(StackStatus.NO_RULE)
                 else:
