@@ -122,9 +122,9 @@ def apply(targets: Targets, maps: TargetMaps) -> frozenset[int]:
         while named or targets.pids:
             # Who bears the name becomes a target by number too: a child between its fork and its
             # exec still bears it, and no longer afterwards.
-            bearing = bearing(named)
-            roots = set(targets.pids) | bearing | added
-            if not _add(maps, added, bearing | descendants(roots)):
+            bearers = bearing(named)
+            roots = set(targets.pids) | bearers | added
+            if not _add(maps, added, bearers | descendants(roots)):
                 break
     return frozenset(added)
 
