@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stacks_tui.errors import UsageError
-from stacks_tui.export.lines import with_lines
+from stacks_tui.export.lines import read_buildid, with_lines
 from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
 from stacks_tui.export.output import STDOUT, output
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, Question, find_question, recorded
@@ -24,6 +24,7 @@ from stacks_tui.export.tables import load_rows
 from stacks_tui.export.task import ExportOptions, Progress, Task
 from stacks_tui.export.timeline import load_trace
 from stacks_tui.owner import User, invoking_user
+from stacks_tui.resources import read_sql
 from stacks_tui.store.reader import Recording, open_recording
 
 DEFAULT_QUERIES = {
@@ -35,6 +36,19 @@ DEFAULT_QUERIES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A time as a person gives it."""
+
+    ns: int
+    relative: bool
+    """After the (first) recording began; otherwise since the Unix epoch."""
+
+    def after(self, begin: int) -> int:
+        """ns since the Unix epoch, of a recording that began then."""
+        return self.ns + begin if self.relative else self.ns
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What is to be exported, and where to."""
 
@@ -43,6 +57,9 @@ class Job:
     queries: tuple[str, ...] = ()
     """Short names or SQL files; empty: the format's usual ones."""
     selection: Selection = field(default_factory=Selection)
+    begin: Moment | None = None
+    end: Moment | None = None
+    """They take the place of the selection's."""
     last_ns: int | None = None
     """Only the last so many ns of what was recorded; sets the selection's begin."""
     options: ExportOptions = field(default_factory=ExportOptions)
@@ -116,18 +133,42 @@ def folder_of(one: Format[Any]) -> str:
 def _load(job: Job, recordings: Sequence[Recording], task: Task) -> Samples | Trace | Rows:
     folder = folder_of(job.format)
     asked = _questions(job, folder)
-    selection = job.selection
-    if job.last_ns is not None:
-        if selection.begin is not None:
-            raise UsageError("--last and --begin exclude each other; give one of them.")
-        end = max(recorded(recording).end for recording in recordings)
-        end = end + 1 if selection.end is None else min(end + 1, selection.end)
-        selection = replace(selection, begin=max(end - job.last_ns, 0))
+    selection = _selection(job, recordings, task)
     if job.format.wants is Trace:
         return load_trace(recordings, asked, selection, task)
     if job.format.wants is Rows:
         return load_rows(recordings, asked, selection, task)
     return with_lines(load_samples(recordings, asked, selection, task), task)
+
+
+def _selection(job: Job, recordings: Sequence[Recording], task: Task) -> Selection:
+    """The selection with what only the recordings tell: their times, and a binary's build id."""
+    selection = job.selection
+    spans = [recorded(recording) for recording in recordings]
+    first = min(span.begin for span in spans)
+    if job.begin is not None:
+        selection = replace(selection, begin=job.begin.after(first))
+    if job.end is not None:
+        selection = replace(selection, end=job.end.after(first))
+    if job.last_ns is not None:
+        if selection.begin is not None:
+            raise UsageError("--last and --begin exclude each other; give one of them.")
+        last = max(span.end for span in spans) + 1
+        end = last if selection.end is None else min(last, selection.end)
+        selection = replace(selection, begin=max(end - job.last_ns, 0))
+    if None not in (selection.begin, selection.end) and selection.begin >= selection.end:  # type: ignore[operator]
+        raise UsageError("--begin is not before --end; nothing can be between them.")
+    if job.options.binary is None or selection.buildid is not None:
+        return selection
+    buildid = read_buildid(job.options.binary)
+    text = read_sql("export/runs.sql")
+    if any(recording.sql(text, buildid=buildid).fetchall() for recording in recordings):
+        return replace(selection, buildid=buildid)
+    task.note(
+        f"{str(job.options.binary)!r} is no executable of this recording, so events of all are "
+        "taken; lines come from it where its build id fits."
+    )
+    return selection
 
 
 def _questions(job: Job, folder: str) -> tuple[Question, ...]:
