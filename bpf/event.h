@@ -43,6 +43,17 @@ enum stack_status {
 enum stack_flag {
   STACK_KERNEL_CUT = 1,
   STACK_COPY = 2,
+  STACK_CODE = 4,
+};
+
+// What ended the walk of a thread's Python frames.
+enum python_status {
+  PYTHON_UNKNOWN = 0,
+  PYTHON_WHOLE = 1,
+  PYTHON_CUT = 2,
+  PYTHON_FAULT = 3,
+  PYTHON_NO_THREAD = 4,
+  PYTHON_NO_FRAME = 5,
 };
 
 struct event {
@@ -65,7 +76,10 @@ struct event {
 };
 
 // Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow. With STACK_COPY the user
-// part is no list of addresses but the user registers (struct pt_regs) and then memory from rsp on.
+// part is no list of addresses but the user registers (struct pt_regs) and then memory from rsp on. Where
+// n_python is not 0, the low halves of the user frames' stack pointers follow (u32 each, and one of
+// padding if they are odd), then n_python pairs of words (bpf/python.h). With STACK_CODE it is no stack
+// but a Python code object: n_user words as in struct python_code.
 struct stack_header {
   u64 id;
   u64 time;
@@ -76,8 +90,8 @@ struct stack_header {
   u8 status;
   u8 flags;
   u8 kind;       // of the event it was first taken for
-  u8 reserved;
+  u8 python;     // enum python_status
   u16 by_frame_pointer;
-  u16 reserved2;
+  u16 n_python;
   u32 reserved3;
 };

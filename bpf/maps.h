@@ -84,6 +84,7 @@ struct mapping_chunk {
 struct work {
   u64 ip, sp, bp;
   u64 hash;
+  u64 salt;  // of the process and program: the hash began with it
   u64 bad;  // a read of user memory failed
   u64 start_stack;  // the stack pointer with which the program began
   u32 exact;  // ip is an instruction, not a return address
@@ -98,13 +99,16 @@ struct work {
   u32 pid;     // whose stack it is
   u32 how;     // enum how
   u32 also;    // a second kind to emit for the same call
+  u32 python;    // enum python_status
+  u32 n_python;  // pairs of words behind the user frames
   u64 key;     // waking: pid woken; block: the request
   struct space space;
   struct pt_regs regs;
   struct event event;
   struct event wait;
+  u32 sps[FRAMES];  // stack pointers of the user frames, at the places of those in `frames`
   struct stack_header head;  // the frames must follow at once
-  u64 frames[FRAMES + 128];  // a copied piece may begin at the last word
+  u64 frames[FRAMES + 512];  // a copied piece may begin at the last word
 };
 
 // One event each, fixed size. Sized by the recorder.
@@ -144,9 +148,15 @@ BPF_F_TABLE("array", u32, struct row_chunk, rows, 128, 1024);
 BPF_F_TABLE("array", u32, struct mapping_chunk, mappings, 256, 1024);
 BPF_F_TABLE("hash", u32, struct space, spaces, 32768, 0);
 
-BPF_PROG_ARRAY(perf_programs, 2);  // a program array holds one type of program
-BPF_PROG_ARRAY(raw_programs, 2);
-enum tail { TAIL_UNWIND = 0, TAIL_FINISH = 1 };
+BPF_PROG_ARRAY(perf_programs, 5);  // a program array holds one type of program
+BPF_PROG_ARRAY(raw_programs, 5);
+enum tail {
+  TAIL_UNWIND = 0,
+  TAIL_FINISH = 1,
+  TAIL_PYTHON = 2,
+  TAIL_PYTHON_FRAMES = 3,
+  TAIL_PYTHON_CODES = 4,
+};
 
 // Counters per kind and CPU.
 struct counts {

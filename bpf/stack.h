@@ -28,6 +28,8 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->status = STACK_NO_REGS;
   w->also = 0;
   w->how = BY_TABLE;
+  w->python = PYTHON_UNKNOWN;
+  w->n_python = 0;
   if (now) {
     w->outer = *now;
     *now = slot;
@@ -58,7 +60,10 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   w->head.flags = flags | (copy ? STACK_COPY : 0);
   w->head.by_frame_pointer = user ? w->by_frame_pointer : 0;
   w->head.kind = kind;
-  u32 frames = kernel + user;
+  w->head.python = user ? w->python : PYTHON_UNKNOWN;
+  u32 pairs = user ? w->n_python : 0, frames = kernel + user;
+  w->head.n_python = pairs;
+  if (pairs) frames += (user + 1) / 2 + 2 * pairs;
   if (frames > FRAMES - 1) frames = FRAMES - 1;
   u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
   // Copies are large and come in bursts: the reader is woken for them.
@@ -113,7 +118,7 @@ static __always_inline int begin_walk(struct pt_regs *interrupted, struct config
   }
   struct space *space = spaces.lookup(&tgid);
   if (space) w->space = *space;
-  w->hash = address_space_salt(w, tgid);
+  w->hash = w->salt = address_space_salt(w, tgid);
   if (!c->unwind) {
     w->status = STACK_FP_END;
     w->how = BY_FRAME_POINTER;

@@ -43,11 +43,56 @@ static __always_inline u32 step(struct work *w) {
   return status;
 }
 
+// The program to go to next, PYTHON_END: finish.
+static __always_inline u32 walk_on(struct work *w, struct python_work *y, u32 what) {
+  u32 next = what == TAIL_PYTHON          ? start_python(w, y)
+             : what == TAIL_PYTHON_FRAMES ? walk_python(w, y)
+                                          : publish_codes(w, y);
+  if (next == PYTHON_END || !may_go_on(y)) return PYTHON_END;
+  return next;
+}
+
 int unwind_sample(struct bpf_perf_event_data *ctx) {
   struct config *c = get_config();
   struct work *w = get_work(SLOT_PROFILE);
   if (!c || !w) return 0;
   if (step(w) == STACK_CUT && w->n < c->max_frames) perf_programs.call(ctx, TAIL_UNWIND);
+  if (begin_python(w)) perf_programs.call(ctx, TAIL_PYTHON);
+  perf_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_sample(struct bpf_perf_event_data *ctx) {
+  struct work *w = get_work(SLOT_PROFILE);
+  struct python_work *y = get_python_work(SLOT_PROFILE);
+  if (!w) return 0;
+  u32 next = y ? walk_on(w, y, TAIL_PYTHON) : PYTHON_END;
+  if (next == PYTHON_AGAIN) perf_programs.call(ctx, TAIL_PYTHON);
+  if (next == PYTHON_ON) perf_programs.call(ctx, TAIL_PYTHON_FRAMES);
+  perf_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_frames_sample(struct bpf_perf_event_data *ctx) {
+  struct work *w = get_work(SLOT_PROFILE);
+  struct python_work *y = get_python_work(SLOT_PROFILE);
+  if (!w) return 0;
+  u32 next = y ? walk_on(w, y, TAIL_PYTHON_FRAMES) : PYTHON_END;
+  if (next == PYTHON_AGAIN) perf_programs.call(ctx, TAIL_PYTHON_FRAMES);
+  if (next == PYTHON_ON) perf_programs.call(ctx, TAIL_PYTHON_CODES);
+  perf_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_codes_sample(struct bpf_perf_event_data *ctx) {
+  struct work *w = get_work(SLOT_PROFILE);
+  struct python_work *y = get_python_work(SLOT_PROFILE);
+  if (!w) return 0;
+  if (y && walk_on(w, y, TAIL_PYTHON_CODES) == PYTHON_AGAIN)
+    perf_programs.call(ctx, TAIL_PYTHON_CODES);
   perf_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;
@@ -66,6 +111,42 @@ int unwind_raw(struct bpf_raw_tracepoint_args *ctx) {
   struct work *w = running_work();
   if (!c || !w) return 0;
   if (step(w) == STACK_CUT && w->n < c->max_frames) raw_programs.call(ctx, TAIL_UNWIND);
+  if (begin_python(w)) raw_programs.call(ctx, TAIL_PYTHON);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct work *w = running_work();
+  if (!w) return 0;
+  struct python_work *y = get_python_work(w->slot);
+  u32 next = y ? walk_on(w, y, TAIL_PYTHON) : PYTHON_END;
+  if (next == PYTHON_AGAIN) raw_programs.call(ctx, TAIL_PYTHON);
+  if (next == PYTHON_ON) raw_programs.call(ctx, TAIL_PYTHON_FRAMES);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_frames_raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct work *w = running_work();
+  if (!w) return 0;
+  struct python_work *y = get_python_work(w->slot);
+  u32 next = y ? walk_on(w, y, TAIL_PYTHON_FRAMES) : PYTHON_END;
+  if (next == PYTHON_AGAIN) raw_programs.call(ctx, TAIL_PYTHON_FRAMES);
+  if (next == PYTHON_ON) raw_programs.call(ctx, TAIL_PYTHON_CODES);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+  return 0;
+}
+
+int python_codes_raw(struct bpf_raw_tracepoint_args *ctx) {
+  struct work *w = running_work();
+  if (!w) return 0;
+  struct python_work *y = get_python_work(w->slot);
+  if (y && walk_on(w, y, TAIL_PYTHON_CODES) == PYTHON_AGAIN)
+    raw_programs.call(ctx, TAIL_PYTHON_CODES);
   raw_programs.call(ctx, TAIL_FINISH);
   leave(w);
   return 0;

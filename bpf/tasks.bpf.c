@@ -12,6 +12,11 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx) {
     struct space copy = *space;
     spaces.update(&child, &copy);
   }
+  struct python *python = pythons.lookup(&parent);
+  if (python) {
+    struct python same = *python;
+    pythons.update(&child, &same);
+  }
   if ((c->target_flags & TARGET_FOLLOW) && traced(c)) targets.update(&child, &one);
   return 0;
 }
@@ -21,6 +26,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   struct config *c = get_config();
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   spaces.delete(&tgid);
+  pythons.delete(&tgid);
   if (!c) return 0;
   struct resident new = {};
   new.mm = read_u64((u64)current_task() + TASK_MM);

@@ -22,7 +22,7 @@ enum row_kind {
   ROW_DRSP8 = 6,   // *(rsp + 8 off) + 8
   ROW_DRBP8 = 7,   // *(rbp + 8 off) + 8
   ROW_REG = 8,     // register (off >> 8) + 8 (off & 255); innermost frame only
-  ROW_SIGNAL = 9,  // the kernel's signal frame
+  ROW_SIGNAL = 9,  // the kernel's signal frame; off: see rows.py
   ROW_STOP = 10,   // the outermost frame: a start
   ROW_BAD = 11,    // a rule that rows can't say
   ROW_RAREG = 12,  // rsp + 8 (off & 255), return address in register (off >> 8); innermost only
@@ -86,6 +86,7 @@ static __always_inline u32 unwind_step(struct work *w) {
   for (i = 0; i < STEP_FRAMES; i++) {
     u64 v, cfa, pc = ip - 1 + exact;  // a return address belongs to the call before it
     w->frames[(at + i) & (FRAMES - 1)] = ip;
+    w->sps[(at + i) & (FRAMES - 1)] = sp;
     w->n = n0 + i + 1;
     hash = mix(hash, ip);
     if (pc - start >= size) {
@@ -127,8 +128,8 @@ static __always_inline u32 unwind_step(struct work *w) {
         status = STACK_COMPLETE;
         break;
       }
-      if (kind == ROW_SIGNAL) {  // rt_sigframe: the ucontext lies at rsp (arch/x86: sigcontext_64)
-        u64 frame = sp;
+      if (kind == ROW_SIGNAL && !(off && pc == ip)) {  // off: only of a return to the byte after
+        u64 frame = sp;  // rt_sigframe: the ucontext lies at rsp (arch/x86: sigcontext_64)
         exact = 1;
         walked = 0;
         bad |= bpf_probe_read_user(&v, 8, (void *)frame + 168);
@@ -169,7 +170,8 @@ static __always_inline u32 unwind_step(struct work *w) {
         fp++;
         walked = 2;
       } else {
-        status = kind == ROW_ABSENT ? STACK_NO_SPACE : STACK_NO_RULE;
+        // A register that only a walk with all of them can know: that is done later, from a copy.
+        status = kind == ROW_BAD || kind == ROW_SIGNAL ? STACK_NO_RULE : STACK_NO_SPACE;
         break;
       }
     }
@@ -186,7 +188,7 @@ static __always_inline u32 unwind_step(struct work *w) {
     if (rb) {
       u64 by_cfa = (u64)(rb >> 63);  // 1: at *(rbp); else at CFA + 8 * rb
       u64 lost = below(126, rb & ~by_cfa);
-      bad |= bpf_probe_read_user(&v, 8, (void *)((bp & ~by_cfa) | ((cfa + rb * 8) & by_cfa)));
+      bad |= bpf_probe_read_user(&v, 8, (void *)((bp & ~by_cfa) | ((cfa + rb * 8) & by_cfa))) & ~lost;
       bp = (v & ~lost) | (lost & 1);  // 1 is no address: whoever needs rbp then stops
     }
     sp = cfa;

@@ -47,7 +47,12 @@ select id,
            )
        ) as frames,
        -- Nothing is known of how the walk ended.
-       null::boolean as complete, null::boolean as truncated, null::varchar as status
+       null::boolean as complete, null::boolean as truncated, null::varchar as status,
+       null::struct(
+           name varchar, address ubigint, "offset" ubigint, module varchar, buildid blob,
+           file varchar, line uinteger, inlined boolean
+       )[] as native,
+       null::varchar as python
 from taken
 group by id;
 

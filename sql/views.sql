@@ -10,7 +10,7 @@ select timestamp, duration, kind, cpu, tgid, pid, command, thread, span_id, pare
 from event_rows;
 
 create view stacks as
-select id, frames, complete, truncated, status from all_stacks;
+select id, frames, complete, truncated, status, native, python from all_stacks;
 
 create view processes as
 select tgid, start, "end", parent, comm, cmdline, exe, buildid, cgroup, container from process_files

@@ -5,7 +5,7 @@ A contract test parses that header and compares names, offsets, sizes and codes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -77,14 +77,15 @@ STACK_HEADER = np.dtype(
         ("status", "u1"),  # StackStatus of the user part
         ("flags", "u1"),  # StackFlag
         ("kind", "u1"),  # of the event for which it was first taken
-        ("reserved", "u1"),
+        ("python", "u1"),  # PythonStatus
         ("by_frame_pointer", "<u2"),  # user frames found by frame pointer
-        ("reserved2", "<u2"),
+        ("n_python", "<u2"),
         ("reserved3", "<u4"),
     ]
 )
 """Head of a record in the stacks ring (40 bytes); `n_kernel + n_user` u64 words follow: addresses,
-or with `StackFlag.COPY` the kernel's addresses, the user registers and the user stack's memory."""
+or with `StackFlag.COPY` the kernel's addresses, the user registers and the user stack's memory.
+Where `n_python` is not 0, the user frames' stack pointers follow, then that many `PYTHON_PAIR`s."""
 
 
 class StackFlag(IntFlag):
@@ -94,6 +95,78 @@ class StackFlag(IntFlag):
     """The kernel part has as many frames as the kernel gives at most."""
     COPY = 2
     """The user part is not unwound: registers (struct pt_regs) and memory from rsp on."""
+    CODE = 4
+    """No stack, but a Python code object that is met for the first time (`PYTHON_CODE`)."""
+
+
+class PythonStatus(IntEnum):
+    """What ended the walk of a thread's Python frames. Values are never reused."""
+
+    UNKNOWN = 0
+    """No walk: the process is no Python, or not known to be."""
+    WHOLE = 1
+    """The chain of frames ended."""
+    CUT = 2
+    """More frames than a stack's record has room for."""
+    FAULT = 3
+    """User memory could not be read."""
+    NO_THREAD = 4
+    """A thread that Python does not know."""
+    NO_FRAME = 5
+    """A thread that runs no Python now."""
+
+
+class PythonPart(IntEnum):
+    """What a stack of a Python process has of Python's own frames. Values are never reused."""
+
+    NONE = 0
+    """There are none: the thread runs no Python."""
+    WHOLE = 1
+    """All stand in their places."""
+    PARTIAL = 2
+    """There are some that are not known for certain: the stack is native."""
+
+
+PYTHON_PAIR = np.dtype([("code", "<u8"), ("at", "<u8")])
+"""A Python frame: the id of its code object; u32 instruction - code object, then the frame's owner.
+`code` 0: a mark, which ends the frames of one evaluation loop; u32 address on the C stack."""
+
+NO_POINTERS: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+NO_PAIRS: npt.NDArray[np.void] = np.zeros(0, PYTHON_PAIR)
+"""Of a stack without Python frames."""
+
+PYTHON_CODE = np.dtype(
+    [
+        ("address", "<u8"),
+        ("type", "<u8"),
+        ("minor", "<u8"),
+        ("object", "V256"),
+        ("qualname", "V192"),
+        ("filename", "V256"),
+        ("linetable", "V768"),
+    ]
+)
+"""The beginnings of a code object and of what it points to; zeros where it couldn't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRecord:
+    """A Python code object as it was when a stack first had it; its frames name it by `id`."""
+
+    id: int
+    time: int
+    """ns, CLOCK_MONOTONIC."""
+    tgid: int
+    address: int
+    type: int
+    """Address of the type of code objects in that process."""
+    minor: int
+    """Of the version, 3.x."""
+    object: bytes
+    qualname: bytes
+    """The str object that `object` points to, from its head on; likewise the others."""
+    filename: bytes
+    linetable: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +190,8 @@ class StackRecord:
     by_frame_pointer: int = 0
     kind: int = 0
     """Code of the kind for which it was first taken."""
+    python: PythonStatus = PythonStatus.UNKNOWN
+    stack_pointers: npt.NDArray[np.uint32] = field(default_factory=lambda: NO_POINTERS)
+    """Low half of each user frame's; empty without Python frames."""
+    python_pairs: npt.NDArray[np.void] = field(default_factory=lambda: NO_PAIRS)
+    """dtype `PYTHON_PAIR`, leaf first."""

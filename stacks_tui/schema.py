@@ -59,6 +59,9 @@ STACKS = pa.schema(
         pa.field("complete", pa.bool_(), False),
         pa.field("truncated", pa.bool_(), False),
         pa.field("status", pa.dictionary(pa.int8(), pa.string()), False),  # StackStatus, lower case
+        pa.field("native", pa.list_(FRAME)),
+        # where `frames` has Python frames in place of the interpreter's: the stack with those
+        pa.field("python", pa.dictionary(pa.int8(), pa.string())),  # PythonPart, lower case
     ]
 )
 

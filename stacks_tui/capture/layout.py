@@ -27,6 +27,7 @@ OFFSETS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
         ("thread_info.preempt_count", "thread_info.preempt.count"),
         False,
     ),
+    ("TASK_FSBASE", "task_struct", ("thread.fsbase",), False),
     ("TASK_CFS_RQ", "task_struct", ("se.cfs_rq",), False),
     ("CFS_RQ_RQ", "cfs_rq", ("rq",), False),
     ("MM_RSS_STAT", "mm_struct", ("rss_stat",), True),

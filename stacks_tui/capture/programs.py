@@ -35,6 +35,8 @@ PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net
 
 DEFAULT_RING_BYTES = 32 << 20
 STACK_RING_BYTES = 8 << 20
+_TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
+"""`enum tail` of bpf/maps.h; which ends the names of its functions."""
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
 _TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
 _CONFIG = struct.Struct("<IIQIIQIIQ8Q8Q8Q")
@@ -280,6 +282,17 @@ class Programs:
         """Its mappings are known no longer."""
         self._maps["spaces"].drop(struct.pack("<I", tgid))
 
+    # Where the Python frames of a process are (PythonMap of stacks_tui.python.runtime).
+
+    def publish_python(self, tgid: int, layout: bytes) -> None:
+        """The `struct python` of a process: its stacks have its Python frames from now on."""
+        with contextlib.suppress(OSError):  # full: its stacks are native
+            self._maps["pythons"].put(struct.pack("<I", tgid), layout)
+
+    def remove_python(self, tgid: int) -> None:
+        """It has none any more."""
+        self._maps["pythons"].drop(struct.pack("<I", tgid))
+
     def close(self) -> None:
         """Detach and give everything back to the kernel."""
         self.detach_all()
@@ -305,7 +318,8 @@ class Programs:
     def _load_tails(self, *, perf: bool) -> None:
         table = self._maps["perf_programs" if perf else "raw_programs"]
         ending = "sample" if perf else "raw"
-        for index, function in enumerate((f"unwind_{ending}", f"finish_{ending}")):
+        for index, step in enumerate(_TAILS):
+            function = f"{step}_{ending}"
             if function not in self._programs:
                 table.put(struct.pack("<I", index), struct.pack("<I", self._load(function)))
 

@@ -9,16 +9,32 @@ length, and a bit that it is still being written.
 from __future__ import annotations
 
 import mmap
+import struct
 
 import numpy as np
 import numpy.typing as npt
 
 from stacks_tui.capture.bpf import BpfMap
-from stacks_tui.records import EVENT, STACK_HEADER, StackFlag, StackRecord, StackStatus
+from stacks_tui.records import (
+    EVENT,
+    NO_PAIRS,
+    NO_POINTERS,
+    PYTHON_CODE,
+    PYTHON_PAIR,
+    STACK_HEADER,
+    CodeRecord,
+    PythonStatus,
+    StackFlag,
+    StackRecord,
+    StackStatus,
+)
 
 _PAGE = mmap.PAGESIZE
 _HEAD = 8
 _BUSY = 1 << 31
+_HEADER = struct.Struct("<QQIIHHBBBBHHI")
+"""`STACK_HEADER`, quicker to unpack."""
+assert _HEADER.size == STACK_HEADER.itemsize
 _RECORD = np.dtype([("length", "<u4"), ("page", "<u4"), ("event", EVENT)])
 
 MOST_EVENTS = 1 << 16
@@ -84,11 +100,11 @@ class StackRing:
         """Share of the ring that is unread, 0…1."""
         return self._ring.unread()[1] / self._ring.size
 
-    def read(self, most: int = 4096) -> list[StackRecord]:
-        """Copies of up to `most` unread stacks."""
+    def read(self, most: int = 4096) -> list[StackRecord | CodeRecord]:
+        """Copies of up to `most` unread stacks and code objects, in the ring's order."""
         start, unread = self._ring.unread()
         data = self._ring.data
-        stacks: list[StackRecord] = []
+        stacks: list[StackRecord | CodeRecord] = []
         at = 0
         while at + _HEAD <= unread and len(stacks) < most:
             here = start + at
@@ -96,26 +112,55 @@ class StackRing:
             if length & _BUSY:
                 break
             body = data[here + _HEAD : here + _HEAD + length].tobytes()
-            stacks.append(decode_stack(body))
+            stacks.append(decode(body))
             at += (_HEAD + length + 7) & ~7
         self._ring.release(at)
         return stacks
 
 
-def decode_stack(body: bytes) -> StackRecord:
-    """A record of the stacks ring: a `STACK_HEADER` and its addresses."""
-    head = np.frombuffer(body, STACK_HEADER, 1)[0]
-    kernel, user = int(head["n_kernel"]), int(head["n_user"])
-    addresses = np.frombuffer(body, "<u8", offset=STACK_HEADER.itemsize)
+def decode(body: bytes) -> StackRecord | CodeRecord:
+    """A record of the stacks ring: a `STACK_HEADER` and what follows it."""
+    head = _HEADER.unpack_from(body)
+    identity, time, tgid, pid, kernel, user, status, flags, kind, python, by_pointer, pairs, _ = (
+        head
+    )
+    if flags & StackFlag.CODE:
+        return _decode_code(identity, time, tgid, body)
+    addresses = np.frombuffer(body, "<u8", offset=_HEADER.size)
+    end = kernel + user
+    pointers, frames = NO_POINTERS, NO_PAIRS
+    if pairs:
+        split = end + (user + 1) // 2
+        pointers = addresses[end:split].view("<u4")[:user]
+        frames = addresses[split : split + 2 * pairs].view(PYTHON_PAIR)
     return StackRecord(
-        id=int(head["id"]),
-        time=int(head["time"]),
-        tgid=int(head["tgid"]),
-        pid=int(head["pid"]),
+        id=identity,
+        time=time,
+        tgid=tgid,
+        pid=pid,
         kernel=addresses[:kernel],
-        user=addresses[kernel : kernel + user],
-        status=StackStatus(int(head["status"])),
-        flags=StackFlag(int(head["flags"])),
-        by_frame_pointer=int(head["by_frame_pointer"]),
-        kind=int(head["kind"]),
+        user=addresses[kernel:end],
+        status=StackStatus(status),
+        flags=StackFlag(flags),
+        by_frame_pointer=by_pointer,
+        kind=kind,
+        python=PythonStatus(python),
+        stack_pointers=pointers,
+        python_pairs=frames,
+    )
+
+
+def _decode_code(identity: int, time: int, tgid: int, body: bytes) -> CodeRecord:
+    content = np.frombuffer(body, PYTHON_CODE, 1, _HEADER.size)[0]
+    return CodeRecord(
+        id=identity,
+        time=time,
+        tgid=tgid,
+        address=int(content["address"]),
+        type=int(content["type"]),
+        minor=int(content["minor"]),
+        object=bytes(content["object"]),
+        qualname=bytes(content["qualname"]),
+        filename=bytes(content["filename"]),
+        linetable=bytes(content["linetable"]),
     )

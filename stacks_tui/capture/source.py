@@ -17,6 +17,7 @@ PARTS = (
     "target.h",
     "unwind.h",
     "stack.h",
+    "python.h",
     "cpu.bpf.c",
     "kinds/profile.bpf.c",
     "kinds/switch.bpf.c",

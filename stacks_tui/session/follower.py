@@ -21,6 +21,7 @@ from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.history import Execed, Exited, Forked
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.enrich.tasks import TaskColumns, Tasks
+from stacks_tui.python.processes import PythonProcesses
 from stacks_tui.records import StackRecord
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.symbols.binaries import open_binary
@@ -53,6 +54,7 @@ class Follower:
         tables: Tables | None,
         on_mapped: Callable[[Mapping, int], None],
         on_exit: Callable[[int], None],
+        pythons: PythonProcesses | None = None,
     ) -> None:
         """`tables`: None where frame pointers must do. `on_mapped`: a target mapped a file."""
         self._sideband = sideband
@@ -60,6 +62,7 @@ class Follower:
         self._tables = tables
         self._on_mapped = on_mapped
         self._on_exit = on_exit
+        self._pythons = pythons
         self._known: set[tuple[str, bytes | None, int]] = set()
         self._before_exec: set[int] = set()
         self._lock = threading.Lock()
@@ -169,18 +172,26 @@ class Follower:
             if isinstance(change, Forked):
                 if self._tables is not None:
                     self._tables.fork(change.parent, change.child)
+                if self._pythons is not None:
+                    self._pythons.fork(change.parent, change.child, change.time)
             elif isinstance(change, Execed):
                 self._before_exec.discard(change.tgid)
                 if self._tables is not None:
                     self._tables.exec(change.tgid)
+                if self._pythons is not None:
+                    self._pythons.exec(change.tgid)
             elif isinstance(change, Exited):
                 if self._tables is not None:
                     self._tables.exit(change.tgid)
+                if self._pythons is not None:
+                    self._pythons.exit(change.tgid)
                 self._before_exec.discard(change.tgid)
                 self._on_exit(change.tgid)
             elif change.space.tgid not in self._before_exec:
                 if self._tables is not None:
                     self._tables.update(change.space, change.time)
+                if self._pythons is not None:
+                    self._pythons.mapped(change.space, change.time)
                 self._announce(change.space)
 
     def _announce(self, space: AddressSpace) -> None:

@@ -25,7 +25,7 @@ from stacks_tui.capture.programs import Programs
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.kinds import Kind
-from stacks_tui.records import EventFlag, StackRecord
+from stacks_tui.records import CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
@@ -103,7 +103,7 @@ class Pipeline:
         self._tap = tap
         self._batches = EventBatches(follower, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
-        self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
+        self._new_stacks: collections.deque[list[StackRecord | CodeRecord]] = collections.deque()
         self._count = 0
         self._change = threading.Condition()
         self._seen: set[int] = set()
@@ -159,7 +159,9 @@ class Pipeline:
             self._hand_over(events, stacks)
         return len(events) + len(stacks)
 
-    def _hand_over(self, events: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
+    def _hand_over(
+        self, events: npt.NDArray[np.void], stacks: list[StackRecord | CodeRecord]
+    ) -> None:
         self.tally.add(events)
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
@@ -195,7 +197,7 @@ class Pipeline:
             if self._count < ENOUGH and self._writing:
                 self._change.wait(PATIENCE_S)
             batches: list[npt.NDArray[np.void]] = []
-            stacks: list[StackRecord] = []
+            stacks: list[StackRecord | CodeRecord] = []
             while self._waiting and sum(map(len, batches)) < ENOUGH:
                 batches.append(self._waiting.popleft())
                 stacks += self._new_stacks.popleft()
@@ -215,10 +217,12 @@ class Pipeline:
         if self._tap is not None and stacks:
             self._tap.stacks(stacks)
 
-    def _name(self, stacks: list[StackRecord]) -> None:
+    def _name(self, stacks: list[StackRecord | CodeRecord]) -> None:
         fresh = []
         for stack in stacks:
-            if stack.id not in self._seen:
+            if isinstance(stack, CodeRecord):
+                self._symbolizer.learn(stack)  # before the stacks that name it
+            elif stack.id not in self._seen:
                 self._seen.add(stack.id)
                 fresh.append(stack)
         if len(self._seen) > MOST_SEEN:

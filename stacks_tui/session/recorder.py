@@ -13,9 +13,10 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stacks_tui import __version__
 from stacks_tui.capture import procfs
@@ -30,7 +31,8 @@ from stacks_tui.enrich.tasks import Tasks
 from stacks_tui.errors import MachineError, StacksError
 from stacks_tui.kinds import PROGRAM_BY_NAME, PROGRAM_OF_KIND, Kind, ProgramSpec
 from stacks_tui.owner import invoking_user
-from stacks_tui.records import StackStatus
+from stacks_tui.python.processes import PythonProcesses
+from stacks_tui.records import PythonPart, StackStatus
 from stacks_tui.resources import folder
 from stacks_tui.session.follower import Follower, open_module
 from stacks_tui.session.options import RecordOptions
@@ -125,11 +127,22 @@ class Session:
         tasks = Tasks(watched)
         self._report(Status("looking at what runs"))
         tables = self._make_tables(tables_cache) if options.unwind else None
+        pythons = PythonProcesses(self._programs, open_module, self._notes.append)
+        if options.unwind:  # without the unwinder, no one knows where the loops' frames are
+            pythons.start()
+            self._open.callback(pythons.close)
         self._symbolizer = Symbolizer(
-            resolver, LateUnwinder(open_module, tables_cache, options.max_frames)
+            resolver,
+            LateUnwinder(open_module, tables_cache, options.max_frames),
+            pythons.is_python,
         )
         self._follower = Follower(
-            Sideband(), tasks, tables, self._symbolizer.prefetch, lambda tgid: None
+            Sideband(),
+            tasks,
+            tables,
+            self._symbolizer.prefetch,
+            lambda tgid: None,
+            pythons if options.unwind else None,
         )
         self._open.callback(self._follower.close)
         if launched is not None:
@@ -321,8 +334,7 @@ class Session:
             writer.finish_tables()
             with open_recording(writer.path) as recording:
                 rows = kind_rows(recording)
-                unresolved = {row["kind"]: row["unresolved"] for row in rows}
-                manifest = writer.close(self._counted(end, unresolved))
+                manifest = writer.close(self._counted(end, {row["kind"]: row for row in rows}))
                 return outcome_of(recording, rows, manifest)
         except StacksError:
             with contextlib.suppress(StacksError):
@@ -360,7 +372,8 @@ class Session:
     def _recording_status(self) -> RecordingStatus:
         return self._counted(self._clock.to_epoch_ns(time.monotonic_ns()), {})
 
-    def _counted(self, end: int, unresolved: dict[str, int]) -> RecordingStatus:
+    def _counted(self, end: int, rows: Mapping[str, Mapping[str, Any]]) -> RecordingStatus:
+        """What is counted; `rows`: what the files hold, by kind, once they are whole."""
         counters = self._programs.counters()
         kinds = {}
         for kind, counts in counters.items():
@@ -369,16 +382,21 @@ class Session:
             if not (received or counts.happened or gaps):
                 continue
             taken = self._stacks_by_end(kind, counts.user)
+            row = rows.get(kind.label, {})
+            parts = {
+                part.name.lower(): row.get(f"python_{part.name.lower()}", 0) for part in PythonPart
+            }
             kinds[kind.label] = KindCounts(
                 received=received,
                 lost=counts.lost,
                 truncated=truncated,
-                unresolved=unresolved.get(kind.label, 0),
+                unresolved=row.get("unresolved", 0),
                 incomplete={
                     status.name.lower(): number
                     for status, number in zip(StackStatus, taken, strict=True)
                     if number and status is not StackStatus.COMPLETE
                 },
+                python={name: number for name, number in parts.items() if number},
                 gaps=gaps,
             )
         totals = Totals(

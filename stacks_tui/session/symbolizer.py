@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from stacks_tui.records import StackFlag, StackRecord, StackStatus
+from stacks_tui.python.frames import PythonFrames
+from stacks_tui.python.runtime import OpenMemory, ProcessMemory
+from stacks_tui.records import CodeRecord, StackFlag, StackRecord, StackStatus
+from stacks_tui.session.interpreted import make_frame, with_python
 from stacks_tui.spaces import AddressSpace, Mapping
-from stacks_tui.symbols.frames import ResolvedStack
+from stacks_tui.symbols.frames import Frame, ResolvedStack
 from stacks_tui.symbols.resolver import Resolver
 from stacks_tui.unwind.late import LateUnwinder
 
@@ -24,12 +27,20 @@ from stacks_tui.unwind.late import LateUnwinder
 class Symbolizer:
     """A queue in, a list out, one thread between."""
 
-    def __init__(self, resolver: Resolver, late: LateUnwinder) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        late: LateUnwinder,
+        is_python: Callable[[int, int], bool] = lambda tgid, time_ns: False,
+    ) -> None:
+        """`is_python`: whether a process (tgid) was Python at a time (ns, CLOCK_MONOTONIC)."""
         self._resolver = resolver
         self._late = late
+        self._is_python = is_python
+        self._python: PythonFrames[Frame] = PythonFrames(make_frame, _memory_of)
         self.unwound_late = np.zeros((256, len(StackStatus)), np.int64)
         """Copied stacks, by the code of their kind and what ended their walk here."""
-        self._stacks: deque[tuple[StackRecord, AddressSpace | None]] = deque()
+        self._stacks: deque[tuple[StackRecord | CodeRecord, AddressSpace | None]] = deque()
         self._modules: deque[tuple[Mapping, int]] = deque()
         self._ready: list[ResolvedStack] = []
         self._finishing = False
@@ -47,6 +58,12 @@ class Symbolizer:
         """Open a module's file while its process is there: before any stack that waits."""
         with self._change:
             self._modules.append((mapping, tgid))
+            self._change.notify()
+
+    def learn(self, code: CodeRecord) -> None:
+        """Take in a code object, which stacks that come after it name."""
+        with self._change:
+            self._stacks.append((code, None))
             self._change.notify()
 
     def resolve(self, stack: StackRecord, space: AddressSpace | None) -> None:
@@ -93,7 +110,12 @@ class Symbolizer:
             self._resolver.prefetch(*module)
         elif stack is not None:
             record, space = stack
-            resolved = self._resolver.resolve(self._unwound(record, space), space)
+            if isinstance(record, CodeRecord):
+                self._python.learn(record)
+                return True
+            record = self._unwound(record, space)
+            resolved = self._resolver.resolve(record, space)
+            resolved = with_python(resolved, record, self._python, self._is_python)
             with self._change:
                 self._ready.append(resolved)
         return module is not None or stack is not None
@@ -110,3 +132,10 @@ class Symbolizer:
             flags=stack.flags & ~StackFlag.COPY,
             by_frame_pointer=found.by_frame_pointer,
         )
+
+
+def _memory_of(tgid: int) -> OpenMemory | None:
+    try:
+        return ProcessMemory(tgid)
+    except OSError:
+        return None

@@ -49,6 +49,9 @@ class KindCounts:
     """Events by what ended their user stack before a start (`StackStatus`, lower case)."""
     gaps: tuple[tuple[int, int], ...] = ()
     """When the kind was switched off: (begin, end); a gap still open ends with the recording."""
+    python: Mapping[str, int] = field(default_factory=dict)
+    """Events of Python processes by what their user stack has of Python's frames (`PythonPart`,
+    lower case); counted when the recording ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def to_json(manifest: Manifest) -> str:
                 "truncated": counts.truncated,
                 "unresolved": counts.unresolved,
                 "incomplete": dict(counts.incomplete),
+                "python": dict(counts.python),
                 "gaps": [list(gap) for gap in counts.gaps],
             }
             for label, counts in status.kinds.items()
@@ -244,6 +248,10 @@ def _counts(value: object) -> KindCounts:
         unresolved=counts.number("unresolved"),
         incomplete={
             name: _number(number, "incomplete") for name, number in counts.items("incomplete")
+        },
+        python={
+            name: _number(number, "python")
+            for name, number in (counts.items("python") if "python" in counts.content else ())
         },
         gaps=tuple(_gap(gap) for gap in gaps),
     )

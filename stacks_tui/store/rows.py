@@ -12,13 +12,15 @@ from itertools import chain
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui.enrich.processes import ProcessRow
-from stacks_tui.records import StackStatus
+from stacks_tui.records import PythonPart, StackStatus
 from stacks_tui.schema import FRAME, PROCESSES, STACKS
 
 _STATUSES = pa.array([status.name.lower() for status in StackStatus])
+_PARTS = pa.array([part.name.lower() for part in PythonPart])
 
 
 class FrameRow(Protocol):
@@ -80,6 +82,14 @@ class StackRow(Protocol):
     def status(self) -> StackStatus:
         """What ended the walk."""
 
+    @property
+    def native(self) -> Sequence[FrameRow] | None:
+        """The stack with the interpreter's own frames, where `frames` has others for them."""
+
+    @property
+    def python(self) -> PythonPart | None:
+        """What it has of Python's frames; None: it is of no Python process."""
+
 
 def stacks_batch(stacks: Sequence[StackRow]) -> pa.RecordBatch:
     """The stacks as a batch of `STACKS`.
@@ -90,7 +100,10 @@ def stacks_batch(stacks: Sequence[StackRow]) -> pa.RecordBatch:
     positions: dict[int, int] = {}
     frames: list[FrameRow] = []
     taken: list[int] = []
-    for frame in chain.from_iterable(stack.frames for stack in stacks):
+    for frame in chain(
+        chain.from_iterable(stack.frames for stack in stacks),
+        chain.from_iterable(stack.native or () for stack in stacks),
+    ):
         key = id(frame)  # alive, hence unique, as long as `stacks` holds it
         position = positions.get(key)
         if position is None:
@@ -110,20 +123,38 @@ def stacks_batch(stacks: Sequence[StackRow]) -> pa.RecordBatch:
         ],
         fields=list(FRAME),
     )
-    ends = np.zeros(len(stacks) + 1, np.int32)
-    np.cumsum([len(stack.frames) for stack in stacks], out=ends[1:])
+    merged = _ends([len(stack.frames) for stack in stacks])
+    native = _ends([len(stack.native or ()) for stack in stacks])
+    split = int(merged[-1])
+    unmerged = np.array([stack.native is None for stack in stacks], bool)
+    parts = [stack.python for stack in stacks]
     columns = [
         pa.array([stack.id for stack in stacks], pa.uint64()),
         pa.ListArray.from_arrays(
-            pa.array(ends), table.take(pa.array(taken, pa.int64())), type=pa.list_(FRAME)
+            pa.array(merged), table.take(pa.array(taken[:split], pa.int64())), pa.list_(FRAME)
         ),
         pa.array([stack.complete for stack in stacks], pa.bool_()),
         pa.array([stack.truncated for stack in stacks], pa.bool_()),
         pa.DictionaryArray.from_arrays(
             pa.array([int(stack.status) for stack in stacks], pa.int8()), _STATUSES
         ),
+        pa.ListArray.from_arrays(
+            pa.array(native, mask=np.append(unmerged, False)),
+            table.take(pa.array(taken[split:], pa.int64())),
+            pa.list_(FRAME),
+        ),
+        pa.DictionaryArray.from_arrays(
+            pa.array([None if part is None else int(part) for part in parts], pa.int8()), _PARTS
+        ),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=STACKS)
+
+
+def _ends(lengths: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Where lists of these lengths begin in a row, and where the last ends."""
+    ends = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    return ends
 
 
 def processes_batch(rows: Sequence[ProcessRow]) -> pa.RecordBatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacks_tui.records import StackStatus
+from stacks_tui.records import PythonPart, StackStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,7 @@ class ResolvedStack:
     status: StackStatus
     unresolved: int
     """Frames with no symbol."""
+    native: tuple[Frame, ...] | None = None
+    """Where `frames` has Python frames in place of the interpreter's: the stack with those."""
+    python: PythonPart | None = None
+    """None: the process is not known to be Python."""

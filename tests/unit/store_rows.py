@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from stacks_tui.owner import User, invoking_user
-from stacks_tui.records import StackStatus
+from stacks_tui.records import PythonPart, StackStatus
 from stacks_tui.schema import EVENTS
 from stacks_tui.store.manifest import ManifestHeader
 
@@ -35,6 +35,8 @@ class Stack:
     complete: bool = True
     truncated: bool = False
     status: StackStatus = StackStatus.COMPLETE
+    native: Sequence[Frame] | None = None
+    python: PythonPart | None = None
 
 
 def me() -> User:

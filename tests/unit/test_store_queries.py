@@ -95,6 +95,9 @@ def test_kinds_count_good_and_bad_stacks(recording: Recording) -> None:
         "truncated": 1,
         "incomplete": 1,
         "unresolved": 1,
+        "python_whole": 0,
+        "python_partial": 0,
+        "python_none": 0,
     }
     assert rows["vfs_read"]["incomplete"] == 0  # a kernel stack reaches no program's start
     assert rows["rss"]["amount"] == 3 * 8192
