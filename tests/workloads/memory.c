@@ -22,6 +22,8 @@ static u64 resident_bytes(void) {
 // Some quiet time before and after, so that no change is at the mark itself.
 static void mark(const char *what) {
   spin_ns(3000000);
+  resident_bytes();  // the code that reads and tells is mapped by its first run
+  now_ns(CLOCK_MONOTONIC);
   u64 resident = resident_bytes();
   tell_begin(NULL, '{');
   tell("\"after\": \"%s\", ", what);
