@@ -9,7 +9,7 @@ from stacks_tui.elf import ElfImage
 from stacks_tui.unwind.ehframe import UnwindTable, base_of, parse
 from stacks_tui.unwind.rows import ROW
 
-VERSION = 1
+VERSION = 2
 """Of what a cached table means: to be raised with every change of rows or of the parser."""
 CACHE_BYTES = 512 << 20
 
@@ -19,16 +19,19 @@ def open_cache() -> DiskCache:
     return DiskCache("unwind", ".rows", VERSION, CACHE_BYTES)
 
 
-def load_table(image: ElfImage, cache: DiskCache | None) -> UnwindTable:
-    """The image's table, from the cache if its build id is there.
+def load_table(
+    image: ElfImage, cache: DiskCache | None, followed: int | None = None
+) -> UnwindTable:
+    """The image's table, from the cache if its build id is there. `followed`: as in `parse`.
 
     Raises:
         ElfError: the file is cut short, or can't be read.
     """
     build_id = image.build_id if cache is not None else None
     if cache is None or not build_id:
-        return parse(image)
-    arrays = cache.get(build_id.hex())
+        return parse(image, followed)
+    key = build_id.hex() if followed is None else f"{build_id.hex()}-{followed}"
+    arrays = cache.get(key)
     if arrays is not None:
         rows, facts, source = (arrays.get(name) for name in ("rows", "facts", "source"))
         if rows is not None and facts is not None and source is not None:
@@ -37,10 +40,10 @@ def load_table(image: ElfImage, cache: DiskCache | None) -> UnwindTable:
                 text = source.tobytes().decode("ascii", "replace")
                 # rows count from the base, so they hold for a prelinked copy too
                 return UnwindTable(rows, base_of(image.loads), text, *facts.tolist())
-    table = parse(image)
+    table = parse(image, followed)
     facts = np.array(
         [table.functions, table.one_by_one, table.code_bytes, table.ruled_bytes], np.int64
     )
     source = np.frombuffer(table.source.encode("ascii"), np.uint8)
-    cache.put(build_id.hex(), {"rows": table.rows, "facts": facts, "source": source})
+    cache.put(key, {"rows": table.rows, "facts": facts, "source": source})
     return table

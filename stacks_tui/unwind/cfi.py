@@ -402,7 +402,7 @@ _PLT_TAIL = b"\x2a\x33\x24\x22"
 
 def cfa_expression(code: bytes, machine: Machine) -> int:
     """What stands for the CFA expression as a CFA register: BAD when rows have none like it."""
-    if machine is not X86_64:
+    if machine.name != X86_64.name:
         return BAD
     if len(code) == 11 and code.startswith(_PLT_HEAD) and code.endswith(_PLT_TAIL):
         limit = code[6] - 0x30

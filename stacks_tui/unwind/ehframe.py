@@ -9,7 +9,7 @@ hole is wide enough to hold a function, else it is padding and the rule before g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +62,10 @@ def base_of(loads: tuple[Segment, ...]) -> int:
     return min((load.vaddr for load in loads), default=0) & -_PAGE
 
 
-def parse(image: ElfImage) -> UnwindTable:
+def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
     """The unwind table of an image. Its work is bounded, whatever the file says.
+
+    `followed`: a register (by its DWARF number) whose place the rows tell in place of rbp's.
 
     Raises:
         ElfError: the file is cut short, or can't be read.
@@ -71,6 +73,8 @@ def parse(image: ElfImage) -> UnwindTable:
     machine = {EM_X86_64: X86_64, EM_AARCH64: AARCH64}.get(image.machine)
     code_bytes = sum(load.filesz for load in image.loads)
     base = base_of(image.loads)
+    if machine is not None and followed is not None:
+        machine = replace(machine, frame_pointer=followed)
     if machine is None or image.elfclass != 64:
         source = f"unsupported: {image.elfclass}-bit code of machine {image.machine}"
         return UnwindTable(np.zeros(0, ROW), base, source, 0, 0, code_bytes, 0)
@@ -84,7 +88,7 @@ def parse(image: ElfImage) -> UnwindTable:
             if len(fdes.stop):
                 found.append((name, fdes))
                 ruled = ruled.joined(fdes.entries.start, fdes.stop)
-    sigreturn = _sigreturn(image, found) if machine is X86_64 else []
+    sigreturn = _sigreturn(image, found) if image.machine == EM_X86_64 else []
     if not found and not sigreturn:
         return UnwindTable(np.zeros(0, ROW), base, "none", 0, 0, code_bytes, 0)
     parts: list[Rows] = [np.zeros(1, ROW), ruled.ends(base)]
@@ -217,14 +221,19 @@ def _needs_others(image: ElfImage) -> bool:
 
 
 def _with_signal(rows: Rows, pc: int) -> Rows:
-    """The rows with a signal frame's rule over the two instructions at `pc`."""
+    """The rows with a signal frame's rule over the two instructions at `pc`, and a return there.
+
+    The kernel makes a handler return to `pc` itself, and return addresses are looked up a byte
+    before: glibc has a nop there, musl the end of whatever function comes before.
+    """
     after = pc + 9
-    if not 0 <= pc < _SPAN - 16 or not len(rows):
+    if not 1 <= pc < _SPAN - 16 or not len(rows):
         return rows
-    inside = (rows["pc"] >= pc) & (rows["pc"] <= after)
+    inside = (rows["pc"] >= pc - 1) & (rows["pc"] <= after)
     at = int(np.searchsorted(rows["pc"], after, side="right")) - 1
-    made = np.zeros(2, ROW)
-    made["pc"] = pc, after
-    made["kind"][0] = Kind.SIGNAL
-    made["off"][1], made["kind"][1], made["rbp"][1] = rows[at].tolist()[1:]
+    made = np.zeros(3, ROW)
+    made["pc"] = pc - 1, pc, after
+    made["kind"][:2] = Kind.SIGNAL
+    made["off"][0] = 1
+    made["off"][2], made["kind"][2], made["rbp"][2] = rows[at].tolist()[1:]
     return _ordered(np.concatenate([np.zeros(1, ROW), rows[~inside], made]))

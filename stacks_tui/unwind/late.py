@@ -2,15 +2,18 @@
 
 Comes in: the registers and the stack's memory of one moment, with the address space of that moment.
 Goes out: the addresses that the BPF unwinder would have found, and what ended the walk. Needed in a
-process's first milliseconds only, so it may take its time; twin of bpf/unwind.h.
+process's first milliseconds, and for what that one can't say, so it may take its time; twin of
+bpf/unwind.h. It goes further in one thing: where a frame is known by another register than rsp and
+rbp (the dynamic linker's look-ups, some assembler), it finds that one where its callees saved it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +27,7 @@ from stacks_tui.unwind.catalog import Opener
 from stacks_tui.unwind.ehframe import UnwindTable
 from stacks_tui.unwind.identity import VDSO, FileKey, file_key
 from stacks_tui.unwind.modules import row_bias
-from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, Kind, find_row
+from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, ROW, Kind, find_row
 from stacks_tui.unwind.vdso import read_vdso
 
 REGISTERS = 21
@@ -39,6 +42,10 @@ _BP, _START_STACK, _IP, _SP = 4, 15, 16, 19
 """Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax."""
 _BY_DWARF = (10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0)
 """DWARF's register numbers 0…15 (System V ABI, x86-64) as places in struct pt_regs."""
+_CALLEE_SAVED = (3, 12, 13, 14, 15)
+"""rbx, r12…r15 by DWARF number: what callees save, and rows do not follow."""
+_IN_SIGNAL = (144, 136, 152, 128, 112, 104, 120, 160, 40, 48, 56, 64, 72, 80, 88, 96)
+"""By DWARF number: where the kernel's signal frame keeps the registers, from rsp."""
 _MASK = (1 << 64) - 1
 _word = struct.Struct("<Q").unpack_from
 
@@ -57,6 +64,8 @@ class LateStack:
 class _Module:
     table: UnwindTable
     loads: tuple[Segment, ...]
+    of_registers: dict[int, UnwindTable] = field(default_factory=dict)
+    """The same with another register in rbp's place, as far as one was needed."""
 
 
 class _Unreadable(Exception):
@@ -87,9 +96,16 @@ class LateUnwinder:
         by_frame_pointer = 0
         exact = True
         followed = False  # the frame before was found by frame pointer
+        signal = 0  # where the last signal frame is
+        trail: list[tuple[int, int]] = []  # (pc, CFA) of the frames since
 
         def end(status: StackStatus) -> LateStack:
             return LateStack(np.array(frames, np.uint64), status, by_frame_pointer)
+
+        if space is None:
+            frames.append(ip)
+            return end(StackStatus.NO_SPACE)
+        mapped = space
 
         def read(address: int) -> int:
             at = (address - low) & _MASK
@@ -97,28 +113,44 @@ class LateUnwinder:
                 raise _Unreadable
             return int(_word(memory, at)[0])
 
-        if space is None:
-            frames.append(ip)
-            return end(StackStatus.NO_SPACE)
+        def value_of(register: int) -> int | None:
+            """A register as the frame at hand has it; None: nobody kept it."""
+            if trail and register not in _CALLEE_SAVED:
+                return None
+            if signal:
+                value = read(signal + _IN_SIGNAL[register])
+            else:
+                value = registers[_BY_DWARF[register]]
+            for pc, cfa in trail:
+                kind, _, place = self._rule(mapped, pc, tgid, register)
+                if kind is Kind.NONE or place > 0:
+                    return None
+                if place:
+                    value = read(cfa + 8 * place)
+            return value
+
         while len(frames) < self._max_frames:
             frames.append(ip)
             pc = ip if exact else ip - 1
-            kind, off, rbp = self._rule(space, pc, tgid)
-            exact = False
+            kind, off, rbp = self._rule(mapped, pc, tgid)
             try:
                 if kind is Kind.STOP:
                     return end(StackStatus.COMPLETE)
-                if kind is Kind.SIGNAL:
-                    exact, followed = True, False
+                if kind is Kind.SIGNAL and not (off and exact):
+                    exact, followed, signal = True, False, sp
+                    trail.clear()
                     ip, bp, sp = read(sp + 168), read(sp + 120), read(sp + 160)
                     continue
-                innermost = len(frames) == 1
-                if kind is Kind.RAREG and innermost and not rbp:
-                    ip = registers[_BY_DWARF[off >> 8 & 15]]
-                    sp += (off & 255) * 8
-                    continue
-                if kind is Kind.REG and innermost:
-                    sp = registers[_BY_DWARF[off >> 8 & 15]]
+                exact = False
+                if kind in (Kind.RAREG, Kind.REG):
+                    value = value_of(off >> 8 & 15)
+                    if value is None or (kind is Kind.RAREG and rbp):
+                        return end(StackStatus.NO_RULE)
+                    if kind is Kind.RAREG:
+                        ip, sp = value, sp + (off & 255) * 8
+                        trail.append((pc, sp))
+                        continue
+                    sp = value
                     kind, off = Kind.RSP, off & 255
                 elif kind is Kind.NONE:
                     if bp <= sp:
@@ -129,7 +161,7 @@ class LateUnwinder:
                     followed = True
                 elif kind is Kind.ABSENT:
                     return end(StackStatus.NO_SPACE)
-                elif kind in (Kind.BAD, Kind.REG, Kind.RAREG):
+                elif kind in (Kind.BAD, Kind.SIGNAL):
                     return end(StackStatus.NO_RULE)
                 else:
                     followed = False
@@ -151,15 +183,24 @@ class LateUnwinder:
             except _Unreadable:
                 return end(StackStatus.CUT if whole else StackStatus.FAULT)
             sp = cfa & _MASK
+            trail.append((pc, sp))
             if ip == 0:
                 return end(StackStatus.FP_END if followed else StackStatus.COMPLETE)
         return end(StackStatus.CUT)
 
-    def _rule(self, space: AddressSpace, pc: int, tgid: int) -> tuple[Kind, int, int]:
-        """(kind, off, rbp) of the row that holds for `pc`; BAD where the file can't be read."""
+    def _rule(
+        self, space: AddressSpace, pc: int, tgid: int, register: int | None = None
+    ) -> tuple[Kind, int, int]:
+        """(kind, off, rbp) of the row that holds for `pc`; BAD where the file can't be read.
+
+        ABSENT where no code is mapped: what led there was no return address, and to follow the
+        frame pointer from it could end at a start that has nothing to do with this stack.
+        """
         mapping = space.find(pc)
-        key = file_key(mapping, tgid) if mapping is not None else None
-        if mapping is None or key is None:
+        if mapping is None:
+            return Kind.ABSENT, 0, 0
+        key = file_key(mapping, tgid)
+        if key is None:
             return Kind.NONE, 0, 0
         module = self._module(key, mapping, tgid)
         if module is None or not module.table.supported:
@@ -169,7 +210,14 @@ class LateUnwinder:
         bias = row_bias(module.loads, mapping)
         if bias is None:
             return Kind.BAD, 0, 0
-        row = module.table.rows[find_row(module.table.rows, (pc - bias) & _MASK)]
+        rows = module.table.rows
+        if register is not None:
+            if register not in module.of_registers:
+                module.of_registers[register] = self._load_other(mapping, tgid, register)
+            rows = module.of_registers[register].rows
+            if not len(rows):
+                return Kind.NONE, 0, 0
+        row = rows[find_row(rows, (pc - bias) & _MASK)]
         return Kind(int(row["kind"])), int(row["off"]), int(row["rbp"])
 
     def _module(self, key: FileKey, mapping: Mapping, tgid: int) -> _Module | None:
@@ -203,3 +251,13 @@ class LateUnwinder:
             if opened is None:
                 return None
             return _Module(load_table(opened, self._cache), opened.loads)
+
+    def _load_other(self, mapping: Mapping, tgid: int, register: int) -> UnwindTable:
+        """The table that follows another register; one without rows where it can't be had."""
+        with contextlib.suppress(ElfError, OSError):
+            if mapping.path == VDSO:
+                return load_table(read_vdso(), self._cache, register)
+            with self._opener(mapping, tgid) as opened:
+                if opened is not None:
+                    return load_table(opened, self._cache, register)
+        return UnwindTable(np.zeros(0, ROW), 0, "none", 0, 0, 0, 0)

@@ -53,7 +53,7 @@ def pack(lines: Ints, pc: Ints, signal: Mask, machine: Machine) -> Rows:
 
     Lines of PLT_AT kinds become BAD: expand them first.
     """
-    kind, off, rbp = (_x86_64 if machine is X86_64 else _aarch64)(lines, signal)
+    kind, off, rbp = (_x86_64 if machine.name == X86_64.name else _aarch64)(lines, signal)
     rows = np.zeros(len(lines), ROW)
     ends = (kind == Kind.STOP) | (kind == Kind.BAD) | (kind == Kind.SIGNAL)
     rows["pc"] = pc

@@ -66,7 +66,11 @@ class Kind(IntEnum):
     The register by its DWARF number, 0 to 15.
     """
     SIGNAL = 9
-    """The kernel's signal frame: rip, rsp, rbp at rsp + 168, 160, 120. Its rip is exact."""
+    """The kernel's signal frame: rip, rsp, rbp at rsp + 168, 160, 120. Its rip is exact.
+
+    off 1: the byte before a signal return, where only a return address is looked up that is the
+    signal return's own; the instruction that is there has no rule.
+    """
     STOP = 10
     """The outermost frame: the walk is complete."""
     BAD = 11

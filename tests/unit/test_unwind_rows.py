@@ -259,7 +259,7 @@ def test_signal_return_without_a_rule_is_found_in_a_self_contained_program() -> 
     kinds = {
         pc: table.rows["kind"][find_row(table.rows, pc)] for pc in (0x4FF, 0x500, 0x508, 0x509)
     }
-    assert kinds == {0x4FF: Kind.NONE, 0x500: Kind.SIGNAL, 0x508: Kind.SIGNAL, 0x509: Kind.NONE}
+    assert kinds == {0x4FF: Kind.SIGNAL, 0x500: Kind.SIGNAL, 0x508: Kind.SIGNAL, 0x509: Kind.NONE}
 
 
 def test_plt_with_another_entry_point_becomes_plain_rows() -> None:

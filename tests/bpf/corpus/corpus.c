@@ -15,7 +15,7 @@
 
 enum { DEEPEST = 640, ROOM = 1 << 20 };
 
-static int null_fd;
+static int sink_fd;
 static const char *path;
 static void *words[ROOM];  // of each point: pid, n, count, addresses
 static unsigned long used, points;
@@ -32,17 +32,18 @@ static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *to) {
   return t->count < DEEPEST ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
+unsigned long shadow_depth;
+
 #ifdef SHADOW
 static void *shadow[DEEPEST];
-static unsigned long depth;
 void __cyg_profile_func_enter(void *function, void *call_site) {
   (void)function;
-  shadow[depth++] = call_site;
+  shadow[shadow_depth++] = call_site;
 }
 void __cyg_profile_func_exit(void *function, void *call_site) {
   (void)function;
   (void)call_site;
-  depth--;
+  shadow_depth--;
 }
 #endif
 
@@ -91,10 +92,12 @@ __attribute__((noinline)) void mark(void) {
   unsigned long n = __atomic_fetch_add(&points, 1, __ATOMIC_RELAXED);
   void *own[DEEPEST];
   struct taken t = {own, 0};
+  memset(own, 0, sizeof(own));  // no page of our stack is yet to be had
+  opaque(own);
 #ifdef SHADOW
   t.to[t.count++] = (void *)mark;
   t.to[t.count++] = __builtin_return_address(0);
-  for (unsigned long i = depth; i-- > 0;) t.to[t.count++] = shadow[i];
+  for (unsigned long i = shadow_depth; i-- > 0;) t.to[t.count++] = shadow[i];
 #else
   _Unwind_Backtrace(take, &t);
 #endif
@@ -105,7 +108,7 @@ __attribute__((noinline)) void mark(void) {
   words[at + 1] = (void *)n;
   words[at + 2] = (void *)t.count;
   char byte = 0;
-  call3(SYS_write, null_fd, (long)&byte, FIRST_POINT + n);
+  call3(SYS_write, sink_fd, (long)&byte, FIRST_POINT + n);
   asm volatile("" ::: "memory");
 }
 
@@ -114,8 +117,8 @@ void opaque(void *value) { asm volatile("" ::"r"(value) : "memory"); }
 void corpus_begin(int argc, char **argv) {
   if (argc < 2) errx(2, "usage: %s FILE", argv[0]);
   path = argv[argc - 1];
-  null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  if (null_fd < 0) err(1, "/dev/null");
+  sink_fd = open("/dev/zero", O_WRONLY | O_CLOEXEC);
+  if (sink_fd < 0) err(1, "/dev/zero");
   struct taken t = {&words[0], 0};
   _Unwind_Backtrace(take, &t);  // the first time it may allocate
   nanosleep(&(struct timespec){0, 100000000}, NULL);  // the recorder may read our files

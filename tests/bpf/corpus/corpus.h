@@ -13,6 +13,7 @@ extern "C" {
 void corpus_begin(int argc, char **argv);
 void corpus_end(void);  // as the last act: writes FILE
 void mark(void);
+extern unsigned long shadow_depth;  // to be put back after a longjmp
 void opaque(void *value);  // the compiler knows nothing of it
 #ifdef __cplusplus
 }

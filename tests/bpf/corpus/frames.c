@@ -90,7 +90,9 @@ APART static void jump_from(int depth) {
 }
 
 APART static void far(void) {
+  unsigned long depth = shadow_depth;
   if (!setjmp(back)) jump_from(7);
+  shadow_depth = depth;
   mark();
 }
 
