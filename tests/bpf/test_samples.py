@@ -174,12 +174,11 @@ def test_a_lower_cap_cuts_and_says_so(tmp_path: Path) -> None:
 
 
 def test_two_hundred_thousand_stacks_each_with_its_own_events(tmp_path: Path) -> None:
-    levels, stacks = 18, 200_000
+    levels, stacks, rate = 18, 200_000, 20_000
     recorded = record(
         tmp_path / "r",
         "vfs:u",
-        [built("tree"), str(levels), str(stacks), "--truth", "TRUTH"],
-        *("--ring-bytes", "128M"),
+        [built("tree"), str(levels), str(stacks), str(rate), "--truth", "TRUTH"],
     )
     recorded.assert_nothing_lost()
     with recorded.open() as opened:
