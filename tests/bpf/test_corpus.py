@@ -18,7 +18,6 @@ from stacks_tui.kinds import parse_programs
 from stacks_tui.session import recorder
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.recorder import Session
-
 from stacks_tui.store.reader import open_recording
 from tests.bpf.corpus_cases import CASES, TRUTH, Case, Verdict, build, can_build
 
