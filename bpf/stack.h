@@ -112,7 +112,9 @@ static __always_inline int begin_walk(struct pt_regs *interrupted, struct config
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   __builtin_memset(&w->space, 0, sizeof(w->space));
   u64 mm = read_u64(task + TASK_MM);
-  if (!mm) {  // a kernel thread, or a task that has exited
+  // A kernel thread, a task that has exited, or one in the middle of an exec: the memory is the new
+  // program's already (and not yet whole), the registers are the old one's.
+  if (!mm || !read_u64(mm + MM_START_CODE)) {
     w->want &= ~WANT_USER;
     return 0;
   }

@@ -157,7 +157,7 @@ static __always_inline u32 unwind_step(struct work *w) {
         }
         continue;
       } else if (kind == ROW_NONE) {
-        if (bp <= sp) {
+        if (bp < sp) {
           // rbp = 0 means a start only to code that keeps frame pointers (where one was just followed),
           // or where the stack is back at where the program began with it.
           u64 from_start = w->start_stack - sp;

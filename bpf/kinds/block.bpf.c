@@ -6,6 +6,7 @@
 #define REQ_OP_WRITE 1
 
 struct request_state {
+  u64 made;
   u64 issued;
   u64 bytes;  // completed so far
   u64 ustack;
@@ -19,8 +20,8 @@ struct request_state {
 // Requests on their way, by the address of their struct request.
 BPF_F_TABLE("hash", u64, struct request_state, requests, 16384, 0);
 
-// args: the request (before 5.11: the queue, the request)
-int on_block_issue(struct bpf_raw_tracepoint_args *ctx) {
+// Takes note of who makes a request, and from where. issued: when it went to the device, 0: not yet.
+static __always_inline int take_request(struct bpf_raw_tracepoint_args *ctx, u64 issued) {
   struct config *c = get_config();
   u64 request = ctx->args[0];
   if (!c || !traced(c)) return 0;
@@ -31,6 +32,7 @@ int on_block_issue(struct bpf_raw_tracepoint_args *ctx) {
   enter(w, SLOT_BLOCK);
   begin_event(&w->event, operation == REQ_OP_READ ? KIND_BLK_READ : KIND_BLK_WRITE,
               bpf_ktime_get_ns());
+  w->event.duration = issued;
   w->key = request;
   w->want = c->want[PROGRAM_BLOCK];
   if (in_interrupt(c)) w->want &= ~WANT_USER;
@@ -40,10 +42,29 @@ int on_block_issue(struct bpf_raw_tracepoint_args *ctx) {
   return 0;
 }
 
+// The request is made, in the context of whoever asked for it. args: the request
+int on_block_start(struct bpf_raw_tracepoint_args *ctx) {
+  u64 request = ctx->args[0];
+  requests.delete(&request);  // one that ended without completing (merged into another)
+  return take_request(ctx, 0);
+}
+
+// It goes to the device, maybe by a kernel thread's hand. args: the request
+int on_block_issue(struct bpf_raw_tracepoint_args *ctx) {
+  u64 request = ctx->args[0], now = bpf_ktime_get_ns();
+  struct request_state *r = requests.lookup(&request);
+  if (r) {
+    r->issued = now;
+    return 0;
+  }
+  return take_request(ctx, now);  // a kernel that doesn't tell when requests are made
+}
+
 static __always_inline void finish_block(struct work *w) {
   struct request_state new = {};
   u64 request = w->key;
-  new.issued = w->event.time;
+  new.made = w->event.time;
+  new.issued = w->event.duration;
   new.ustack = w->event.ustack;
   new.kstack = w->event.kstack;
   new.span_id = w->event.span_id;
@@ -70,7 +91,7 @@ int on_block_complete(struct bpf_raw_tracepoint_args *ctx) {
   if (bytes < read_u32(request + REQUEST_DATA_LEN)) return 0;
   struct event e = {};
   e.time = bpf_ktime_get_ns();
-  e.duration = e.time - r->issued;
+  e.duration = e.time - (r->issued ? r->issued : r->made);
   e.amount = r->bytes;
   e.ustack = r->ustack;
   e.kstack = r->kstack;

@@ -32,6 +32,7 @@ OFFSETS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("CFS_RQ_RQ", "cfs_rq", ("rq",), False),
     ("MM_RSS_STAT", "mm_struct", ("rss_stat",), True),
     ("MM_START_STACK", "mm_struct", ("start_stack",), True),
+    ("MM_START_CODE", "mm_struct", ("start_code",), True),
     ("PERCPU_COUNTER_COUNT", "percpu_counter", ("count",), True),
     ("PERCPU_COUNTER_COUNTERS", "percpu_counter", ("counters",), True),
     ("REQUEST_CMD_FLAGS", "request", ("cmd_flags",), True),
@@ -50,11 +51,18 @@ TRACEPOINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("sched_wakeup", "on_wakeup"),
     ),
     "rss": (("rss_stat", "on_rss"),),
-    "block": (("block_rq_issue", "on_block_issue"), ("block_rq_complete", "on_block_complete")),
+    "block": (
+        ("block_rq_complete", "on_block_complete"),
+        ("block_rq_issue", "on_block_issue"),
+        ("block_io_start", "on_block_start"),
+    ),
     "vfs": (("sys_enter", "on_sys_enter"), ("sys_exit", "on_sys_exit")),
     "net": (("sock_send_length", "on_send"), ("sock_recv_length", "on_receive")),
 }
 """By program of `-p`: (raw tracepoint, BPF function), in the order in which they are attached."""
+
+OPTIONAL = frozenset({"block_io_start"})
+"""Tracepoints that a program uses where they are."""
 
 TASK_TRACEPOINTS = (
     ("sched_process_fork", "on_fork"),
@@ -77,6 +85,8 @@ class KernelLayout:
     """Where the preemption count lies in the per-CPU section; None: in the task, or unknown."""
     run_queues: int | None
     """Where `runqueues` lies in the per-CPU section."""
+    absent: frozenset[str]
+    """Those of `OPTIONAL` that this kernel has not."""
 
 
 def read_layout(types: KernelTypes) -> KernelLayout:
@@ -108,7 +118,11 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         defines["RSS_MEMBER_SIZE"] = 8
     unavailable = {}
     for program, tracepoints in TRACEPOINTS.items():
-        missing = [name for name, _ in tracepoints if types.raw_tracepoint_arguments(name) is None]
+        missing = [
+            name
+            for name, _ in tracepoints
+            if name not in OPTIONAL and types.raw_tracepoint_arguments(name) is None
+        ]
         if missing:
             since = f" (there from Linux {_SINCE[program]} on)" if program in _SINCE else ""
             instead = f"; {_INSTEAD[program]}" if program in _INSTEAD else ""
@@ -118,6 +132,7 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         unavailable,
         types.per_cpu_variable("__preempt_count") or _in_hot(types),
         types.per_cpu_variable("runqueues"),
+        frozenset(name for name in OPTIONAL if types.raw_tracepoint_arguments(name) is None),
     )
 
 

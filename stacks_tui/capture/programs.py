@@ -144,7 +144,11 @@ class Programs:
         links = contextlib.ExitStack()
         try:
             self._load_tails(perf=spec.program == "profile")
-            loaded = [(name, self._load(function)) for name, function in TRACEPOINTS[spec.program]]
+            loaded = [
+                (name, self._load(function))
+                for name, function in TRACEPOINTS[spec.program]
+                if name not in self._layout.absent
+            ]
             sampler = self._load("on_sample") if spec.program == "profile" else None
             if spec.program == "switch":
                 self._forget_switches()

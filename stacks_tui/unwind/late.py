@@ -153,7 +153,7 @@ class LateUnwinder:
                     sp = value
                     kind, off = Kind.RSP, off & 255
                 elif kind is Kind.NONE:
-                    if bp <= sp:
+                    if bp < sp:
                         start = bp == 0 and (followed or 0 <= start_stack - sp < 64)
                         return end(StackStatus.COMPLETE if start else StackStatus.FP_END)
                     by_frame_pointer += 1
