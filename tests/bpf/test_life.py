@@ -131,7 +131,8 @@ def test_two_hundred_short_lives(tmp_path: Path) -> None:
     )
     assert frames["total"] > 1000
     assert frames["nowhere"] == 0
-    assert frames["named"] >= 0.9 * frames["total"]
+    # The loader's own start, the outermost frame of each stack, has no symbol in a stripped ld.so.
+    assert frames["named"] >= 0.8 * frames["total"]
     assert (
         recorded.value(
             "select count(*) from events e anti join stacks s on s.id = e.ustack "
