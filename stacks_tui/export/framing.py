@@ -8,6 +8,7 @@ a million stacks fit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import duckdb
@@ -41,6 +42,7 @@ _SIGNAL_NAMES = pa.array(
 _FEW = 2_000
 """So many stacks are asked for by id; for more, all are read."""
 _STACKS_PER_BATCH = 4_096
+_PLACE_BYTES = 4
 
 _Named = tuple[str, str | None, int]
 """Name, file, line."""
@@ -59,15 +61,15 @@ class Framing:
         self._location_of: dict[Key, int] = {}
         self._known: dict[int, int] = {}
         self._stack_of: dict[bytes, int] = {}
-        self._places: list[I32] = []
+        self._places = bytearray()
         self._lengths: list[int] = []
 
     def stacks(self) -> Stacks:
         """All that was added so far."""
         offsets = np.zeros(len(self._lengths) + 1, np.int64)
         np.cumsum(np.array(self._lengths, np.int64), out=offsets[1:])
-        places = np.concatenate(self._places) if self._places else np.zeros(0, np.int32)
-        return Stacks(tuple(self._locations), places.astype(np.int32, copy=False), offsets)
+        places = np.frombuffer(bytes(self._places), np.int32)
+        return Stacks(tuple(self._locations), places, offsets)
 
     def depths(self) -> I64:
         """[stacks] locations in each stack added so far."""
@@ -85,8 +87,6 @@ class Framing:
             UsageError: the column holds something else.
         """
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if isinstance(array, pa.ChunkedArray):  # of no chunk
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else array.chunk(0)
         kind = array.type
         if is_list(kind) and pa.types.is_struct(kind.value_type):
             return self._add_nested(array, what)
@@ -124,18 +124,8 @@ class Framing:
                 combos[b] if a == 0 else (*combos[b], a - 1)
                 for b, a in zip(before.tolist(), added.tolist(), strict=True)
             ]
-        nothing = np.zeros(0, np.int32)
-        index = np.array(
-            [
-                self._keep(
-                    parts[combo[0]]
-                    if len(combo) == 1
-                    else np.concatenate([nothing, *(parts[at] for at in combo)])
-                )
-                for combo in combos
-            ],
-            np.int64,
-        )
+        kept = [self._keep(b"".join([parts[at] for at in combo])) for combo in combos]
+        index = np.array(kept, np.int64)
         if not rows:
             return np.zeros(0, np.int64)
         found = index[code]
@@ -159,18 +149,19 @@ class Framing:
         result[~np.asarray(array.is_valid())] = -1
         return result
 
-    def _keep(self, part: I32) -> int:
-        key = part.tobytes()
+    def _keep(self, part: bytes) -> int:
+        # a million stacks: a digest is a third of the stack itself
+        key = blake2b(part, digest_size=16).digest()
         index = self._stack_of.get(key)
         if index is None:
             index = self._stack_of[key] = len(self._lengths)
-            self._places.append(part)
-            self._lengths.append(len(part))
+            self._places += part
+            self._lengths.append(len(part) // _PLACE_BYTES)
         return index
 
-    def _read_parts(self, recording: Recording, wanted: U64) -> list[I32]:
-        """The frames of each wanted stack; one that the recording lacks is a frame that says so."""
-        parts: list[I32 | None] = [None] * len(wanted)
+    def _read_parts(self, recording: Recording, wanted: U64) -> list[bytes]:
+        """The places of each wanted stack; one that the recording lacks is a frame that says so."""
+        parts: list[bytes | None] = [None] * len(wanted)
         if len(wanted):
             few = wanted.tolist() if len(wanted) <= _FEW else None
             relation = recording.sql(read_sql("export/stacks.sql"), ids=few)
@@ -193,20 +184,20 @@ class Framing:
             self._task.note(f"{lacking} stacks are not in the recording; they show as one frame.")
         return [self._lost() if part is None else part for part in parts]
 
-    def _lost(self) -> I32:
+    def _lost(self) -> bytes:
         line = Line("[stack not recorded]")
         at = self._locate((None, None, 0, 0, ((line.name, None, 0),)))
-        return np.array([at], np.int32)
+        return np.array([at], np.int32).tobytes()
 
-    def _frame_batch(self, batch: pa.RecordBatch) -> list[I32]:
-        """The places of each row's frames. Columns: `frames` list<struct>, `keys` list<u64>."""
+    def _frame_batch(self, batch: pa.RecordBatch) -> list[bytes]:
+        """The places of each row's frames, int32. Columns: `frames`, and `keys` list<u64>."""
         frames, keys = batch.column("frames"), batch.column("keys")
         lengths = np.asarray(frames.value_lengths().fill_null(0)).astype(np.int64)
         ends = np.cumsum(lengths)
         flat = frames.flatten()
         hashes = _numbers(keys.flatten())
         if not len(hashes):
-            return [np.zeros(0, np.int32)] * len(lengths)
+            return [b""] * len(lengths)
         _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
         which = which.reshape(len(hashes))
         given = _Frames(flat.take(pa.array(first)), hashes[first])
@@ -222,15 +213,15 @@ class Framing:
             return self._with_inlined(given, which, exact, ends - lengths, ends)
         coded, inverse = np.unique(which * 2 + exact, return_inverse=True)
         made = self._locate_all(given, coded)
-        places = made[inverse.reshape(len(which))]
+        places = made[inverse.reshape(len(which))].tobytes()
         return [
-            places[begin:end]
+            places[begin * _PLACE_BYTES : end * _PLACE_BYTES]
             for begin, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)
         ]
 
     def _with_inlined(
         self, given: _Frames, which: I64, exact: npt.NDArray[np.bool_], begins: I64, ends: I64
-    ) -> list[I32]:
+    ) -> list[bytes]:
         """As `_frame_batch`: inlined frames join the function that follows them."""
         frames = list(given.python(np.arange(len(given.hashes))))
         found = []
@@ -246,7 +237,7 @@ class Framing:
                 module, buildid, address, start, _ = _placed(frames[index], leaf or bool(exact[at]))
                 part.append(self._locate((module, buildid, address, start, tuple(chain))))
                 chain, leaf = [], False
-            found.append(np.array(part, np.int32))
+            found.append(np.array(part, np.int32).tobytes())
         return found
 
     def _locate_all(self, given: _Frames, coded: I64) -> I32:
