@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stacks_tui.symbols.files import open_regular
+from stacks_tui.symbols.jitcells import JitCells, JitSymbol
 
 SIZE_LIMIT = 64 << 20
 """Bytes of a map that are read."""
@@ -26,15 +27,6 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _TOP = (1 << 64) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class JitSymbol:
-    """One entry of a map."""
-
-    start: int
-    size: int
-    name: bytes
 
 
 class PerfMap:
@@ -51,8 +43,7 @@ class PerfMap:
         self._file: tuple[int, int] | None = None
         self._done = 0
         self._entries: list[JitSymbol] = []
-        self._bounds = np.zeros(0, np.uint64)
-        self._owner = np.zeros(0, np.int64)
+        self._cells = JitCells()
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -73,34 +64,23 @@ class PerfMap:
         finally:
             os.close(fd)
         if changed:
-            self._index()
+            self._cells = JitCells(self._entries)
             ended = time.monotonic()
             self._next = ended + self._patience * (ended - began)
         return changed
 
     def find(self, addresses: npt.NDArray[np.uint64]) -> list[JitSymbol | None]:
         """The entry that holds each address, None: there is none."""
-        if not len(self._bounds):
-            return [None] * len(addresses)
-        cells = np.searchsorted(self._bounds, addresses, "right") - 1
-        owners = np.where(cells >= 0, self._owner[cells], 0)
-        return [self._entries[owner - 1] if owner else None for owner in owners.tolist()]
+        return self._cells.find(addresses)
 
     def _open(self) -> int | None:
-        try:
-            status = (self._process / "status").read_bytes()
-        except OSError:
+        trust = trust_in(self._process)
+        if trust is None:
             return None
-        owners = {0, *_numbers(status, b"Uid:")[:2]}
-        pids = _numbers(status, b"NSpid:")
-        for pid in dict.fromkeys(reversed([int(self._process.name), *pids])):
-            fd = open_regular(os.fsencode(self._process / "root" / "tmp" / f"perf-{pid}.map"))
-            if fd is None:
-                continue
-            found = os.fstat(fd)
-            if found.st_uid in owners and not found.st_mode & 0o002:
+        for pid in trust.pids:
+            fd = open_trusted(self._process, f"/tmp/perf-{pid}.map", trust)  # noqa: S108
+            if fd is not None:
                 return fd
-            os.close(fd)
         return None
 
     def _read(self, fd: int) -> bool:
@@ -124,31 +104,37 @@ class PerfMap:
                 break
         return not same or len(self._entries) > before
 
-    def _index(self) -> None:
-        """Cut the address space into cells and give each to the last entry that covers it."""
-        starts = np.array([entry.start for entry in self._entries], np.uint64)
-        ends = np.array([entry.start + entry.size for entry in self._entries], np.uint64)
-        bounds = np.unique(np.concatenate((starts, ends)))
-        owner = np.zeros(len(bounds), np.int64)
-        low, high = np.searchsorted(bounds, starts), np.searchsorted(bounds, ends)
-        number = np.arange(1, len(starts) + 1)
-        # An entry covers its cells by two blocks of one power of two; blocks are handed down
-        # from the largest size to the smallest, so this is n log n however entries overlap.
-        power = np.zeros(len(starts), np.int64)
-        width = (high - low) >> 1
-        while width.any():
-            power += width > 0
-            width >>= 1
-        for level in range(int(power.max(initial=0)), -1, -1):
-            block = 1 << level
-            here = power == level
-            if level < int(power.max(initial=0)):
-                handed = owner.copy()
-                np.maximum(handed[block:], owner[:-block], out=handed[block:])
-                owner = handed
-            np.maximum.at(owner, low[here], number[here])
-            np.maximum.at(owner, high[here] - block, number[here])
-        self._bounds, self._owner = bounds, owner
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose word counts for the names of a process's code."""
+
+    uids: frozenset[int]
+    pids: tuple[int, ...]
+    """The process's numbers, the one of its own namespace first."""
+
+
+def trust_in(process: Path) -> Trust | None:
+    """Who may name the code of a process, by its folder in /proc; None: it is gone."""
+    try:
+        status = (process / "status").read_bytes()
+    except OSError:
+        return None
+    pids = [int(process.name), *_numbers(status, b"NSpid:")]
+    uids = frozenset({0, *_numbers(status, b"Uid:")[:2]})
+    return Trust(uids, tuple(dict.fromkeys(reversed(pids))))
+
+
+def open_trusted(process: Path, path: str, trust: Trust) -> int | None:
+    """Open a file as the process sees it; None: not there, or others could have written it."""
+    fd = open_regular(os.fsencode(process / "root" / path.lstrip("/")))
+    if fd is None:
+        return None
+    found = os.fstat(fd)
+    if found.st_uid in trust.uids and not found.st_mode & 0o002:
+        return fd
+    os.close(fd)
+    return None
 
 
 def _numbers(status: bytes, label: bytes) -> list[int]:

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -206,9 +207,7 @@ def build(case: Case, folder: Path) -> list[str]:
     return [str(program), *named]
 
 
-def run(
-    command: list[str | Path] | list[str], folder: Path, environ: dict[str, str] | None = None
-) -> None:
+def run(command: Sequence[object], folder: Path, environ: dict[str, str] | None = None) -> None:
     """Run a tool; what it says is only of interest when it fails."""
     done = subprocess.run(
         [str(word) for word in command],

@@ -1,4 +1,4 @@
-"""Stacks against a second opinion: what each program of the corpus takes of itself at the same points.
+"""Stacks against a second opinion: what each program of the corpus takes of itself, same points.
 
 Once as walked by the kernel's side, once as walked later from copies, with no table in the kernel.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from corpus_cases import CASES, TRUTH, Case, Verdict, build, can_build
 from elftools.elf.elffile import ELFFile
 
 from stacks_tui.capture.targets import Targets
@@ -19,7 +20,6 @@ from stacks_tui.session import recorder
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.recorder import Session
 from stacks_tui.store.reader import open_recording
-from tests.bpf.corpus_cases import CASES, TRUTH, Case, Verdict, build, can_build
 
 pytestmark = pytest.mark.bpf
 
