@@ -27,7 +27,8 @@ def checkout(tmp_path: Path) -> Path:
     (here / ".venv/bin").mkdir(parents=True)
     for name in ("stacks-tui", "pyproject.toml"):
         shutil.copy(ROOT / name, here / name)
-    for name in ("stacks-tui", "pytest"):
+    (here / "stacks-export").symlink_to("stacks-tui")
+    for name in ("stacks-tui", "stacks-export", "pytest"):
         (here / ".venv/bin" / name).write_text(SAYS)
         (here / ".venv/bin" / name).chmod(0o755)
     sums = cksum(here / "pyproject.toml", here / "stacks-tui")
@@ -60,6 +61,19 @@ def test_it_is_found_through_a_link(checkout: Path, tmp_path: Path) -> None:
     link = tmp_path / "stacks-tui"
     link.symlink_to(checkout / "stacks-tui")
     assert start(link, "x").stdout.startswith("<x>/\n")
+
+
+def test_the_other_program_is_started_by_its_own_name(checkout: Path, tmp_path: Path) -> None:
+    says = SAYS.replace("for one", "printf export; for one")
+    (checkout / ".venv/bin/stacks-export").write_text(says)
+    assert start(checkout / "stacks-export", "pprof").stdout.startswith("export<pprof>/\n")
+    (tmp_path / "stacks-export").symlink_to(checkout / "stacks-export")
+    assert start(tmp_path / "stacks-export", "x").stdout.startswith("export<x>/\n")
+    assert start(checkout / "stacks-tui", "x").stdout.startswith("<x>/\n")
+
+
+def test_the_checkout_has_both_programs() -> None:
+    assert (ROOT / "stacks-export").resolve() == ROOT / "stacks-tui"
 
 
 def test_arguments_of_the_self_test_go_to_pytest(checkout: Path) -> None:
