@@ -6,8 +6,9 @@ Comes in: a `StackRecord` and the `AddressSpace` of its process at that time. Go
 
 from __future__ import annotations
 
+import bisect
 import os
-from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from stacks_tui.symbols.cache import TableCache, open_disk_cache
 from stacks_tui.symbols.debug_files import DEBUG_ROOT
 from stacks_tui.symbols.demangle import demangle
 from stacks_tui.symbols.frames import Frame, ResolvedStack
+from stacks_tui.symbols.jit import JitNames
+from stacks_tui.symbols.jitcells import JitSymbol
+from stacks_tui.symbols.jvm import JvmMaps
 from stacks_tui.symbols.kernel import CORE, KernelSymbols
 from stacks_tui.symbols.modules import Module, Modules
-from stacks_tui.symbols.perfmap import PerfMap
 from stacks_tui.symbols.signals import exact_lookups
 
 OWN = "_finish_raw"
@@ -32,7 +35,6 @@ _WAY_TO_PROGRAM = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "__do_trace_
 
 FRAMES_LIMIT = 200_000
 """Frames kept for reuse, about 40 MB; beyond, all are made anew."""
-_PERF_MAPS_LIMIT = 32
 _MASK = (1 << 64) - 1
 _NO_RETURNS: frozenset[int] = frozenset()
 _UNBACKED = ("/memfd:", "/dev/zero", "/SYSV", "/dev/shm/")  # noqa: S108
@@ -49,16 +51,24 @@ class Resolver:
         proc: Path = Path("/proc"),
         own_root: Path = Path("/"),
         debug_root: Path = DEBUG_ROOT,
+        ask_jvms: bool = False,
     ) -> None:
-        """Without `tables`, those of this user on disk are used."""
+        """Without `tables`, those of this user on disk are used.
+
+        `ask_jvms`: have JVMs write the names of their code, where a stack needs them.
+        """
         self._kernel = kernel if kernel is not None else KernelSymbols()
         self._kernel_frames: dict[tuple[int, bool], Frame] = {}
         self._own_disk = open_disk_cache() if tables is None else None
         kept = tables if tables is not None else TableCache(self._own_disk)
         self._modules = Modules(kept, proc, own_root, debug_root)
-        self._proc = proc
-        self._perf_maps: OrderedDict[tuple[int, int], PerfMap] = OrderedDict()
+        self._jit = JitNames(proc, JvmMaps(proc) if ask_jvms else None)
         self._made = 0
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """How code could be named that had no name, a line for each runtime."""
+        return tuple(sorted(runtime.value for runtime in self._jit.unnamed))
 
     def close(self) -> None:
         """Close the files held for later."""
@@ -181,19 +191,21 @@ class Resolver:
         tgid: int,
         space: AddressSpace | None,
     ) -> None:
-        """Replace the frames at `places` that the process's perf map names."""
-        owner = tgid, space.generation if space is not None else 0
-        perf_map = self._perf_maps.get(owner)
-        if perf_map is None:
-            perf_map = self._perf_maps[owner] = PerfMap(tgid, self._proc)
-            if len(self._perf_maps) > _PERF_MAPS_LIMIT:
-                self._perf_maps.popitem(last=False)
-        self._perf_maps.move_to_end(owner)
-        perf_map.refresh()
-        for at, (pc, _), symbol in zip(places, keys, perf_map.find(_lookups(keys)), strict=True):
+        """Replace the frames at `places` that the process's own maps name."""
+        found = self._jit.find(_lookups(keys), tgid, space)
+        for at, (pc, exact), symbol in zip(places, keys, found, strict=True):
             if symbol is not None:
-                start = symbol.start
-                frames[at] = Frame(demangle(symbol.name), start, pc - start, "[jit]", None)
+                frames[at] = _jit_frame(symbol, pc, exact)
+
+
+def _jit_frame(symbol: JitSymbol, pc: int, exact: bool) -> Frame:
+    name = demangle(symbol.name)
+    frame = Frame(name, symbol.start, pc - symbol.start, "[jit]", None)
+    at = bisect.bisect_right(symbol.lines, pc - (not exact), key=lambda line: line[0]) - 1
+    if at < 0:
+        return frame
+    _, file, line = symbol.lines[at]
+    return replace(frame, file=file.decode("utf-8", "backslashreplace"), line=line)
 
 
 def _lookups(keys: list[tuple[int, bool]]) -> npt.NDArray[np.uint64]:

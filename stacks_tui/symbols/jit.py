@@ -1,0 +1,83 @@
+"""Names of code that a process made while it ran: its perf map, its jitdump, or what its JVM tells.
+
+Comes in: addresses of a process outside any file. Goes out: the pieces of code they belong to, and
+which runtimes had code that nobody names.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.spaces import AddressSpace
+from stacks_tui.symbols.jitcells import JitSymbol
+from stacks_tui.symbols.jitdump import JitDump, dump_path
+from stacks_tui.symbols.jvm import JvmMaps
+from stacks_tui.symbols.perfmap import PerfMap
+from stacks_tui.symbols.runtimes import Runtime, runtime_of
+
+_PROCESSES_LIMIT = 32
+
+
+@dataclass(slots=True)
+class _Sources:
+    perf_map: PerfMap
+    dump: JitDump | None = None
+
+
+class JitNames:
+    """The names of all processes' own code. For one thread."""
+
+    def __init__(self, proc: Path = Path("/proc"), jvm: JvmMaps | None = None) -> None:
+        """`jvm`: JVMs may be asked."""
+        self._proc = proc
+        self._jvm = jvm
+        self._sources: OrderedDict[tuple[int, int], _Sources] = OrderedDict()
+        self.unnamed: set[Runtime] = set()
+        """Runtimes of which code was seen that has no name."""
+
+    def find(
+        self, addresses: npt.NDArray[np.uint64], tgid: int, space: AddressSpace | None
+    ) -> list[JitSymbol | None]:
+        """The piece of code that holds each address, None: it can't be told."""
+        sources = self._of(tgid, space)
+        found = _lookup(sources, addresses)
+        if space is None or None not in found:
+            return found
+        runtime = runtime_of(space)
+        if runtime is Runtime.JVM and self._jvm is not None and self._jvm.ask(space):
+            found = _lookup(sources, addresses)
+        if runtime is not None and any(
+            symbol is None and space.find(address) is not None
+            for symbol, address in zip(found, addresses.tolist(), strict=True)
+        ):
+            self.unnamed.add(runtime)
+        return found
+
+    def _of(self, tgid: int, space: AddressSpace | None) -> _Sources:
+        owner = tgid, space.generation if space is not None else 0
+        sources = self._sources.get(owner)
+        if sources is None:
+            sources = self._sources[owner] = _Sources(PerfMap(tgid, self._proc))
+            if len(self._sources) > _PROCESSES_LIMIT:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(owner)
+        path = dump_path(space) if space is not None and sources.dump is None else None
+        if path is not None:
+            sources.dump = JitDump(tgid, path, self._proc)
+        return sources
+
+
+def _lookup(sources: _Sources, addresses: npt.NDArray[np.uint64]) -> list[JitSymbol | None]:
+    """A dump says more than a map, so it goes first."""
+    sources.perf_map.refresh()
+    found = sources.perf_map.find(addresses)
+    if sources.dump is not None:
+        sources.dump.refresh()
+        dumped = sources.dump.find(addresses)
+        found = [one or other for one, other in zip(dumped, found, strict=True)]
+    return found
