@@ -60,6 +60,7 @@ class Request:
     duration_s: float | None
     max_frames: int
     no_unwind: bool
+    jvm: bool
     ring_bytes: int
     directory: Path | None
     rows: int
@@ -319,6 +320,7 @@ def record_options(request: Request) -> RecordOptions:
         debug=request.debug,
         max_frames=request.max_frames,
         unwind=not request.no_unwind,
+        jvm=request.jvm,
     )
 
 

@@ -95,6 +95,11 @@ GROUPS: tuple[tuple[str, tuple[click.Option, ...]], ...] = (
                 help="Walk user stacks by frame pointers only: cheaper, and mostly incomplete.",
             ),
             click.Option(
+                ["--jvm"],
+                is_flag=True,
+                help="Ask JVMs (17 or later) for the names of the code that they made.",
+            ),
+            click.Option(
                 ["--ring-bytes"],
                 type=values.RingBytes(),
                 default=str(defaults.DEFAULT_RING_BYTES >> 20) + "M",

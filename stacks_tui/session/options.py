@@ -51,3 +51,5 @@ class RecordOptions:
     max_frames: int = DEFAULT_MAX_FRAMES
     unwind: bool = True
     """False: user stacks by frame pointers only."""
+    jvm: bool = False
+    """Have JVMs write the names of the code that they made."""
