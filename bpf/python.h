@@ -28,7 +28,8 @@ struct python {
   u32 entry;                      // 3.11: a flag in the outermost frame of each loop; else a byte that is 0
   u32 mark;                       // from this owner on a frame is no function's
   u32 identity;                   // 16 bytes that differ between code objects that had one address
-  u32 qualname, filename, linetable;
+  u32 qualname, filename, linetable, firstlineno;
+  u32 reserved;
   u32 minor;                      // of the version, 3.x
   u64 type;                       // address of the type of code objects
 };
@@ -41,9 +42,13 @@ struct python_thread {
 #define CODE_BYTES 256
 #define QUALNAME_BYTES 192
 #define FILENAME_BYTES 256
-#define LINETABLE_BYTES 768
+#define LINETABLE_BYTES 4096  // at most: a power of two
+#define BYTES_LENGTH 16       // in a bytes object: its length; its content is at …
+#define BYTES_DATA 32
+#define STRING_HASH 24        // in a str object; the characters of a short one follow
 
-// A code object the first time it is met: the beginnings of it and of what names it.
+// A code object the first time it is met: the beginnings of it and of what names it. The record ends
+// with the location table, where that is shorter.
 struct python_code {
   struct stack_header head;
   u64 address;
@@ -60,6 +65,7 @@ struct python_work {
   u64 interpreter, thread;        // where the search for the thread state stands
   u64 chain;                      // hash of the code objects
   u64 frame_words[16];
+  u64 content[9];
   u32 begun, left, at, most, done, failed;
   struct python layout;
   struct python_code record;
@@ -192,6 +198,18 @@ static __always_inline u32 start_python(struct work *w, struct python_work *y) {
   return frame ? PYTHON_ON : PYTHON_END;
 }
 
+// Code objects of 3.11 have no number of their own, and a loop of exec() may get the same memory for all
+// parts of each: so what they say counts too. identity: pointers to the name and the location table.
+static __always_inline u64 mix_content(struct python_work *y, struct python *p, u64 code,
+                                       u64 *identity, u64 id) {
+  u64 *words = y->content;
+  bpf_probe_read_user(words, 8, (void *)code + p->firstlineno);
+  bpf_probe_read_user(words + 1, 40, (void *)identity[0] + STRING_HASH);
+  bpf_probe_read_user(words + 6, 24, (void *)identity[1] + BYTES_DATA);
+  id = mix(mix(mix(id, words[0]), words[1]), words[4]);
+  return mix(mix(mix(mix(id, words[5]), words[6]), words[7]), words[8]);
+}
+
 // Up to PYTHON_BATCH more frames. Few jumps, and the counters in memory, as in hash_frames().
 static __always_inline u32 walk_python(struct work *w, struct python_work *y) {
   struct python *p = &y->layout;
@@ -209,6 +227,7 @@ static __always_inline u32 walk_python(struct work *w, struct python_work *y) {
     bpf_probe_read_user(identity, sizeof(identity), (void *)code + p->identity);
     u64 python = below(owner, p->mark);  // else an entry into the evaluation loop, or a trampoline
     u64 id = mix(mix(mix(w->salt, code), identity[0]), identity[1]) | 1;
+    if (p->minor == 11) id = mix_content(y, p, code, identity, id) | 1;
     u64 at = ((instruction - code) & 0xffffffff) | owner << 32;
     u64 mark = (~python & (is_zero(p->none) | is_zero(code ^ p->none)) & 1) | entry;
     if (entry) {  // 3.11: the loop's _PyCFrame lies in its frame on the C stack
@@ -244,6 +263,14 @@ static __always_inline u32 walk_python(struct work *w, struct python_work *y) {
   return status == PYTHON_CUT && w->n_python < y->most ? PYTHON_AGAIN : PYTHON_ON;
 }
 
+// An object of at most `size` bytes; where it is shorter, its memory may end behind it, on a page's end.
+static __always_inline void read_up_to(void *to, u32 size, u64 from) {
+  if (!bpf_probe_read_user(to, size, (void *)from)) return;
+  u32 rest = -from & (PAGE_BYTES - 1);
+  asm volatile("" : "+r"(rest));
+  if (rest < size) bpf_probe_read_user(to, rest, (void *)from);
+}
+
 // Publishes the code objects of the frames that were never met before: their memory may soon hold others.
 static __always_inline u32 publish_codes(struct work *w, struct python_work *y) {
   struct python *p = &y->layout;
@@ -255,7 +282,6 @@ static __always_inline u32 publish_codes(struct work *w, struct python_work *y) 
   r->head.tgid = w->event.tgid;
   r->head.pid = w->event.pid;
   r->head.n_kernel = 0;
-  r->head.n_user = (sizeof(*r) - sizeof(r->head)) / 8;
   r->head.status = 0;
   r->head.flags = STACK_CODE;
   r->head.kind = w->event.kind;
@@ -275,12 +301,17 @@ static __always_inline u32 publish_codes(struct work *w, struct python_work *y) 
     if (!code || python_codes.lookup(&id)) continue;
     r->head.id = id;
     r->address = code;
-    bpf_probe_read_user(r->object, CODE_BYTES, (void *)code);  // zeros where it fails
-    // The beginnings only: what follows a short object may be beyond its memory.
-    bpf_probe_read_user(r->qualname, QUALNAME_BYTES, (void *)r->object[p->qualname >> 3 & 31]);
-    bpf_probe_read_user(r->filename, FILENAME_BYTES, (void *)r->object[p->filename >> 3 & 31]);
-    bpf_probe_read_user(r->linetable, LINETABLE_BYTES, (void *)r->object[p->linetable >> 3 & 31]);
-    if (stacks.ringbuf_output(r, sizeof(*r), NO_WAKEUP)) {
+    read_up_to(r->object, CODE_BYTES, code);
+    read_up_to(r->qualname, QUALNAME_BYTES, r->object[p->qualname >> 3 & 31]);
+    read_up_to(r->filename, FILENAME_BYTES, r->object[p->filename >> 3 & 31]);
+    u64 table = r->object[p->linetable >> 3 & 31], size = peek(table + BYTES_LENGTH) + BYTES_DATA + 7;
+    if (size > LINETABLE_BYTES - 1) size = LINETABLE_BYTES - 1;
+    size &= LINETABLE_BYTES - 8;
+    bpf_probe_read_user(r->linetable, size, (void *)table);  // zeros where it fails
+    r->head.n_user = (sizeof(*r) - sizeof(r->head) - LINETABLE_BYTES + size) / 8;
+    // What did not fit is read by the reader, while the process is there.
+    u64 wakeup = size < LINETABLE_BYTES - 8 ? NO_WAKEUP : 0;
+    if (stacks.ringbuf_output(r, sizeof(*r) - LINETABLE_BYTES + size, wakeup)) {
       y->failed = 1;
       struct counts *counts = get_counts(w->event.kind);
       if (counts) counts->stacks_lost++;

@@ -143,10 +143,10 @@ PYTHON_CODE = np.dtype(
         ("object", "V256"),
         ("qualname", "V192"),
         ("filename", "V256"),
-        ("linetable", "V768"),
     ]
 )
-"""The beginnings of a code object and of what it points to; zeros where it couldn't be read."""
+"""The beginnings of a code object and of what it points to; zeros where it couldn't be read. The
+location table, a bytes object of up to 4,088 bytes, ends the record."""
 
 
 @dataclass(frozen=True, slots=True)

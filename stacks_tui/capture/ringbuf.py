@@ -162,5 +162,5 @@ def _decode_code(identity: int, time: int, tgid: int, body: bytes) -> CodeRecord
         object=bytes(content["object"]),
         qualname=bytes(content["qualname"]),
         filename=bytes(content["filename"]),
-        linetable=bytes(content["linetable"]),
+        linetable=body[_HEADER.size + PYTHON_CODE.itemsize :],
     )

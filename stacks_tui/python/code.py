@@ -126,12 +126,10 @@ class _Reader:
     def table(self) -> bytes:
         """The location table, or as much of it as can be had."""
         copy = self._record.linetable
-        (size,) = _pointer(copy, BYTES_LENGTH)
+        size = _length(copy)
         if not size:
-            copy = self._later(self._layout.linetable, 64)
-            if not copy:
-                return b""
-            (size,) = _pointer(copy, BYTES_LENGTH)
+            copy = self._later(self._layout.linetable, BYTES_DATA)
+            size = _length(copy)
         size = min(size, TABLE_LIMIT)
         if BYTES_DATA + size > len(copy):
             copy = self._later(self._layout.linetable, BYTES_DATA + size) or copy
@@ -167,6 +165,11 @@ class _Reader:
         then, layout = self._record.object, self._layout
         parts = [(layout.identity, 16), (8, 8), (layout.filename, 32)]
         return all(now[at : at + size] == then[at : at + size] for at, size in parts)
+
+
+def _length(copy: bytes) -> int:
+    """The length that a bytes object tells of itself."""
+    return int(_pointer(copy, BYTES_LENGTH)[0]) if len(copy) >= BYTES_DATA else 0
 
 
 def line_table(table: bytes, line: int) -> Iterator[tuple[int, int | None]]:

@@ -22,7 +22,7 @@ _FIRST_MARK = 3
 """FRAME_OWNED_BY_CSTACK; 3.14: FRAME_OWNED_BY_INTERPRETER."""
 _NEVER_MARK = 255
 
-_KERNEL = struct.Struct("<QQ17IIQ")
+_KERNEL = struct.Struct("<QQ20IQ")
 
 
 class LayoutError(Exception):
@@ -103,6 +103,8 @@ class Layout:
             code.qualname,
             code.filename,
             code.linetable,
+            code.firstlineno,
+            0,
             self.minor,
             code_type,
         )

@@ -103,7 +103,7 @@ class Pipeline:
         self._tap = tap
         self._batches = EventBatches(follower, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
-        self._new_stacks: collections.deque[list[StackRecord | CodeRecord]] = collections.deque()
+        self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
         self._count = 0
         self._change = threading.Condition()
         self._seen: set[int] = set()
@@ -154,14 +154,18 @@ class Pipeline:
         share = max(programs.events.fill, programs.stacks.fill)
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
-        stacks = programs.stacks.read()
-        if len(events) or stacks:
+        stacks: list[StackRecord] = []
+        records = programs.stacks.read()
+        for record in records:
+            if isinstance(record, CodeRecord):
+                self._symbolizer.learn(record)  # at once: some of it may only be had for a moment
+            else:
+                stacks.append(record)
+        if len(events) or records:
             self._hand_over(events, stacks)
-        return len(events) + len(stacks)
+        return len(events) + len(records)
 
-    def _hand_over(
-        self, events: npt.NDArray[np.void], stacks: list[StackRecord | CodeRecord]
-    ) -> None:
+    def _hand_over(self, events: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
         self.tally.add(events)
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
@@ -197,7 +201,7 @@ class Pipeline:
             if self._count < ENOUGH and self._writing:
                 self._change.wait(PATIENCE_S)
             batches: list[npt.NDArray[np.void]] = []
-            stacks: list[StackRecord | CodeRecord] = []
+            stacks: list[StackRecord] = []
             while self._waiting and sum(map(len, batches)) < ENOUGH:
                 batches.append(self._waiting.popleft())
                 stacks += self._new_stacks.popleft()
@@ -217,12 +221,10 @@ class Pipeline:
         if self._tap is not None and stacks:
             self._tap.stacks(stacks)
 
-    def _name(self, stacks: list[StackRecord | CodeRecord]) -> None:
+    def _name(self, stacks: list[StackRecord]) -> None:
         fresh = []
         for stack in stacks:
-            if isinstance(stack, CodeRecord):
-                self._symbolizer.learn(stack)  # before the stacks that name it
-            elif stack.id not in self._seen:
+            if stack.id not in self._seen:
                 self._seen.add(stack.id)
                 fresh.append(stack)
         if len(self._seen) > MOST_SEEN:
