@@ -25,11 +25,17 @@ static __always_inline void finish(void *ctx, struct work *w) {
   }
 }
 
-// The slot whose walk this CPU is in the middle of.
+// The slot whose walk this CPU is in the middle of. Where a kernel lets a program of a system call's
+// tracepoint be preempted (from 7.x on), it may be another task's by now: then this one's event is given up,
+// and counted (under no kind, for the kind is not known any more).
 static __always_inline struct work *running_work(void) {
   u32 zero = 0;
   u32 *slot = running.lookup(&zero);
-  return slot ? get_work(*slot) : 0;
+  struct work *w = slot ? get_work(*slot) : 0;
+  if (w && w->pid == (u32)bpf_get_current_pid_tgid()) return w;
+  struct counts *counts = get_counts(0);
+  if (counts) counts->lost++;
+  return 0;
 }
 
 // STACK_CUT: there is more.

@@ -88,6 +88,19 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
     began = c->attached[PROGRAM_SWITCH];
     w->event.flags |= EVENT_BEGAN_BEFORE;
   }
+  u32 pid = w->event.pid;
+  struct thread *self = threads.lookup(&pid);
+  if (self && self->off) {
+    // The kernel never told that it came back (some switch away from an idle CPU without a word): that was
+    // when it was woken, or when this CPU last switched.
+    u64 back = self->woken > self->off ? self->woken : began > self->off ? began : self->off;
+    emit_wait(w, c, self, pid, back);
+    self->off = 0;
+    self->woken = 0;
+    self->waker = 0;
+    self->wstack = 0;
+    if (began < back) began = back;
+  }
   w->event.duration = now > began ? now - began : 0;
   w->want = c->want[PROGRAM_SWITCH];
   if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);

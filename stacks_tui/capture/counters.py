@@ -35,6 +35,12 @@ class KindCounts:
     """User stacks taken, by `StackStatus`."""
 
 
+def read_given_up(counters: BpfMap) -> int:
+    """Events given up because another task had taken over their scratch memory; of no kind."""
+    raw = counters.get(struct.pack("<I", 0)) or b""
+    return int(np.frombuffer(raw, "<u8").reshape(-1, _WORDS)[:, 1].sum())
+
+
 def read_counters(counters: BpfMap) -> dict[Kind, KindCounts]:
     """One read of all kinds; each kind's numbers belong together but for events under way."""
     found = {}

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from stacks_tui.capture import bpf
 from stacks_tui.capture.btf import KernelTypes
 from stacks_tui.capture.compile import MapShape, ObjectCode, compile_programs
-from stacks_tui.capture.counters import KindCounts, read_counters
+from stacks_tui.capture.counters import KindCounts, read_counters, read_given_up
 from stacks_tui.capture.layout import TASK_TRACEPOINTS, TRACEPOINTS, KernelLayout, read_layout
 from stacks_tui.capture.ringbuf import EventRing, StackRing
 from stacks_tui.capture.source import splice
@@ -185,11 +185,14 @@ class Programs:
         return read_counters(self._maps["counters"])
 
     def skipped_runs(self) -> dict[str, int]:
-        """Runs that the kernel skipped, a program being interrupted by itself; by function."""
+        """Runs that the kernel skipped, a program being interrupted by itself; by function.
+
+        `taken over`: runs that gave up half-way, their scratch memory being another task's by then.
+        """
         counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
-        return {
-            name: c["recursion_misses"] for name, c in counts.items() if c.get("recursion_misses")
-        }
+        found = {name: c.get("recursion_misses", 0) for name, c in counts.items()}
+        found["taken over"] = read_given_up(self._maps["counters"])
+        return {name: number for name, number in found.items() if number}
 
     def verified_instructions(self) -> dict[str, int]:
         """Instructions that the verifier worked through, by function (kernels from 6.1 on)."""

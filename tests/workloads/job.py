@@ -44,7 +44,8 @@ def main() -> None:
     }
     with open(sys.argv[2] + ".partial", "w", encoding="utf-8") as file:
         json.dump(truth, file)
-    os.rename(sys.argv[2] + ".partial", sys.argv[2])
+    if sys.argv[2] != os.devnull:  # a rename would replace the device
+        os.rename(sys.argv[2] + ".partial", sys.argv[2])
 
 
 main()
