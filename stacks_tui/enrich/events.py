@@ -73,7 +73,7 @@ class EventBatches:
         for place, kind in enumerate(Kind):
             self._kind_codes[kind] = place
         self._states = pa.array(STATES, pa.string())
-        self._state_codes = _state_codes()
+        self._state_codes = state_codes()
         self._no_names = pa.array([], pa.string())
 
     def arrow(self, events: npt.NDArray[np.void]) -> pa.RecordBatch:
@@ -124,8 +124,8 @@ class EventBatches:
         return dictionary_array(codes, valid, self._states)
 
 
-def _state_codes() -> npt.NDArray[np.int32]:
-    """Place in `STATES` by the low 16 bits of a thread's state."""
+def state_codes() -> npt.NDArray[np.int32]:
+    """Places in `STATES` by the low 16 bits of a thread's state."""
     bits = np.arange(1 << 16)
     codes = np.full(1 << 16, STATES.index("running"), np.int32)
     for mask, name in _STATE_BITS:

@@ -1,0 +1,178 @@
+"""Answers a view: the one way from totals to rows, live or reopened.
+
+Comes in: `Totals` and a `View`. Goes out: an `Answer`, or a note of why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stacks_tui.errors import StacksError, UsageError
+from stacks_tui.kinds import Kind
+from stacks_tui.live.cells import Cells, empty, joined
+from stacks_tui.live.filters import parse, passing
+from stacks_tui.live.graph import make_graph
+from stacks_tui.live.measures import kinds_of, measured, values
+from stacks_tui.live.panels import make_histogram, make_processes
+from stacks_tui.live.snapshot import Detail, FrameInfo, Panels, Timeline
+from stacks_tui.live.stacks import StackTable
+from stacks_tui.live.table import Tabled, heaviest_path, make_table
+from stacks_tui.live.totals import Material, Slice, Totals, span_of
+from stacks_tui.live.view import Panel, Side, View
+
+GONE = "this window is no longer kept while it is recorded; open the recording for it."
+_EVERY = tuple(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view came to."""
+
+    rows: Panels | None
+    detail: Detail | None
+    begin: int
+    """ns since the Unix epoch, of the window (of side A)."""
+    end: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One side: its slice, and the places of its cells that pass."""
+
+    slice: Slice
+    view: View
+    totals: Totals
+    chosen: np.ndarray[tuple[int], np.dtype[np.intp]]
+
+
+def answer(
+    totals: Totals,
+    view: View,
+    timeline: Callable[[], Timeline],
+    other: Callable[[str], Totals] | None = None,
+) -> Answer:
+    """Compute the rows of a view. `other`: opens another recording's totals, by its folder."""
+    begin, end = span_of(view.window, totals.began, totals.now)
+    if view.panel is Panel.TIMELINE:
+        return Answer(timeline(), None, begin * 10**9, end * 10**9)
+    if view.panel is Panel.NOTHING:
+        return Answer(None, None, begin * 10**9, end * 10**9)
+    try:
+        parts = _parts(totals, view, other)
+    except StacksError as error:
+        return Answer(None, None, begin * 10**9, end * 10**9, str(error))
+    begin, end = parts[0].slice.begin * 10**9, parts[0].slice.end * 10**9
+    material = _material(parts)
+    detail = None
+    rows: Panels
+    if view.panel is Panel.TABLE:
+        tabled = make_table(material, view)
+        rows = tabled.table
+        if view.selected in tabled.members:
+            detail = _detail(tabled, material, parts[0], view)
+    elif view.panel is Panel.PROCESSES:
+        rows = make_processes(material, view)
+    elif view.panel is Panel.HISTOGRAM:
+        rows = make_histogram(material, view)
+    else:
+        rows = make_graph(material, view)
+    return Answer(rows, detail, begin, end)
+
+
+def _parts(totals: Totals, view: View, other: Callable[[str], Totals] | None) -> tuple[_Part, ...]:
+    sides: list[tuple[Totals, View]] = [(totals, view)]
+    if view.a is not None and view.b is not None:
+        sides = [_side(totals, view, side, other) for side in (view.a, view.b)]
+    return tuple(_part(one, asked) for one, asked in sides)
+
+
+def _side(
+    totals: Totals, view: View, side: Side, other: Callable[[str], Totals] | None
+) -> tuple[Totals, View]:
+    asked = replace(view, window=side.window, tgid=side.tgid or view.tgid)
+    if side.span is not None:
+        quoted = side.span.replace('"', "?")
+        asked = replace(asked, filter=f'{view.filter} span:"{quoted}"')
+    if not side.recording:
+        return totals, asked
+    if other is None:
+        raise UsageError(
+            "another recording is compared with one that is open, not with a live one."
+        )
+    return other(side.recording), asked
+
+
+def _part(totals: Totals, view: View) -> _Part:
+    terms = parse(view.filter)
+    kinds: Sequence[Kind] = _EVERY if view.panel is Panel.PROCESSES else kinds_of(view)
+    found = totals.slice(kinds, *span_of(view.window, totals.began, totals.now))
+    if found is None:
+        raise StacksError(GONE)
+    cells = found.cells
+    mask = passing(cells, terms, totals.stacks, totals.names)
+    if view.tgid:
+        mask &= cells.tgid == view.tgid
+    if view.pid:
+        mask &= cells.pid == view.pid
+    return _Part(found, view, totals, np.flatnonzero(mask))
+
+
+def _material(parts: Sequence[_Part]) -> Material:
+    stacks: StackTable = parts[0].totals.stacks
+    taken: list[Cells] = [part.slice.cells.take(part.chosen) for part in parts]
+    cells = joined(taken) if taken else empty()
+    return Material(
+        cells,
+        values(cells, parts[0].view),
+        np.repeat(np.arange(len(parts), dtype=np.int8), [len(one) for one in taken]),
+        stacks,
+        tuple(part.totals.names for part in parts),
+        tuple(float(part.slice.end - part.slice.begin) for part in parts),
+    )
+
+
+def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Detail:
+    """Of the selected row; its past is that of side A."""
+    places = tabled.members[view.selected]()
+    chosen = material.take(places)
+    kernel, user, number = heaviest_path(chosen, view)
+    stacks = material.stacks
+    marks = int(stacks.marks(np.array([user], np.int32))[0])
+    first = places[material.side[places] == 0]
+    past = part.slice.past(part.chosen[first])
+    sums = measured(view, past.count, past.duration, past.amount)
+    return Detail(
+        key=view.selected,
+        frames=_frames(stacks, kernel, user),
+        stacks=number,
+        complete=bool(marks & 1) if user >= 0 else None,
+        past=tuple(sums.tolist()),
+        step_s=past.step_s,
+        waker=_waker(chosen),
+    )
+
+
+def _frames(stacks: StackTable, *rows: int) -> tuple[FrameInfo, ...]:
+    return tuple(
+        FrameInfo(place.name, place.module, place.file, place.line, place.inlined, kernel=not at)
+        for at, row in enumerate(rows)
+        for place in stacks.places(row)
+    )
+
+
+def _waker(material: Material) -> tuple[FrameInfo, ...]:
+    cells = material.cells
+    rows, codes = np.unique(cells.wstack, return_inverse=True)
+    sums = material.sums(codes, len(rows), material.value).sum(axis=0)
+    sums[rows < 0] = -1
+    if not len(rows) or sums.max() < 0:
+        return ()
+    stacks = material.stacks
+    return tuple(
+        FrameInfo(place.name, place.module, place.file, place.line, place.inlined)
+        for place in stacks.places(int(rows[int(np.argmax(sums))]))
+    )

@@ -1,0 +1,112 @@
+"""The filter of a view: terms over frames, modules, processes, threads and spans.
+
+Comes in: text such as `futex !process:"web server" frame:/^js::/`. Goes out: which cells pass.
+Regular expressions are RE2's, through Arrow: no pattern takes exponential time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stacks_tui.errors import UsageError
+from stacks_tui.live.cells import Cells
+from stacks_tui.live.names import Names
+from stacks_tui.live.stacks import StackTable
+from stacks_tui.text import valid
+
+Mask = npt.NDArray[np.bool_]
+
+FIELDS = ("frame", "module", "process", "thread", "span")
+LONGEST = 1000
+"""Characters of a filter."""
+
+_TERM = re.compile(
+    r"""\s*(?P<no>!)?(?:(?P<field>frame|module|process|thread|span):)?
+    (?:/(?P<regex>(?:\\.|[^/\\])*)/(?=\s|$)|"(?P<quoted>[^"]*)"|(?P<plain>\S+))""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition."""
+
+    text: str
+    regex: bool = False
+    exclude: bool = False
+    field: str = ""
+    """One of `FIELDS`; empty: any of them."""
+
+
+def parse(text: str) -> tuple[Term, ...]:
+    """The terms of a filter; plain text matches anywhere and whatever the case.
+
+    Raises:
+        UsageError: a regular expression that RE2 can't read, or too long a text.
+    """
+    if len(text) > LONGEST:
+        raise UsageError(f"the filter is longer than {LONGEST} characters; shorten it.")
+    terms = []
+    for found in _TERM.finditer(text):
+        regex = found["regex"]
+        wanted = next(part for part in (regex, found["quoted"], found["plain"]) if part is not None)
+        if not wanted:
+            continue
+        term = Term(valid(wanted), regex is not None, found["no"] is not None, found["field"] or "")
+        _matches(term, [])
+        terms.append(term)
+    return tuple(terms)
+
+
+def passing(cells: Cells, terms: Sequence[Term], stacks: StackTable, names: Names) -> Mask:
+    """The cells for which every term holds."""
+    mask = np.ones(len(cells), np.bool_)
+    for term in terms:
+        found = np.zeros(len(cells), np.bool_)
+        for field in [term.field] if term.field else FIELDS:
+            found |= _holds(cells, term, field, stacks, names)
+        mask &= found ^ term.exclude
+    return mask
+
+
+def _holds(cells: Cells, term: Term, field: str, stacks: StackTable, names: Names) -> Mask:
+    if field in ("frame", "module"):
+        texts = stacks.names if field == "frame" else stacks.modules
+        frames = _matches(term, texts[: len(stacks.modules)])
+        return _in_stack(cells.ustack, frames, stacks) | _in_stack(cells.kstack, frames, stacks)
+    if field == "span":
+        spans = np.append(_matches(term, names.spans), False)
+        return spans[cells.span] & (cells.span >= 0)
+    numbers, back = np.unique(cells.tgid if field == "process" else cells.pid, return_inverse=True)
+    told = names.commands if field == "process" else names.threads
+    texts = [told.get(number, "") for number in numbers.tolist()]
+    same = np.array([term.text == str(number) for number in numbers.tolist()], np.bool_)
+    return (_matches(term, texts) | (same & (not term.regex)))[back]
+
+
+def _in_stack(rows: npt.NDArray[np.int32], frames: Mask, stacks: StackTable) -> Mask:
+    paths, back = np.unique(stacks.paths(rows), return_inverse=True)
+    flat, ends = stacks.flat(paths)
+    hits = np.concatenate([[0], np.cumsum(frames[flat])])
+    return (hits[ends[1:]] > hits[ends[:-1]])[back]
+
+
+def _matches(term: Term, texts: Sequence[str]) -> Mask:
+    array = pa.array([valid(text) for text in texts], pa.string())
+    try:
+        if term.regex:
+            found = pc.match_substring_regex(array, term.text)
+        else:
+            found = pc.match_substring(array, term.text, ignore_case=True)
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0].rpartition(": ")[2]
+        raise UsageError(f"/{term.text}/ is no regular expression: {reason}.") from error
+    mask: Mask = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+    return mask

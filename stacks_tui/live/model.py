@@ -1,0 +1,459 @@
+"""The live model: what a running session shows, kept in bounded memory.
+
+Comes in: every batch on the writing thread, every named stack, once a second the processes. Goes
+out, on another thread: `Totals` for the views, and the header's numbers. Adding goes by arrays; one
+lock is held for as long as a batch is added or sums are copied, never while rows are computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stacks_tui.enrich.events import STATES, state_codes
+from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.enrich.timeline import PID_LIMIT
+from stacks_tui.kinds import Kind
+from stacks_tui.live.buckets import SECONDS_KEPT, Buckets, Sums
+from stacks_tui.live.cells import NONE, UNNAMED, Cells
+from stacks_tui.live.keys import Ids, Keys
+from stacks_tui.live.names import Names
+from stacks_tui.live.rhythm import MINUTE, Rhythm
+from stacks_tui.live.snapshot import Gap, Timeline
+from stacks_tui.live.stacks import Place, StackTable
+from stacks_tui.live.totals import STEPS, Past, Slice
+from stacks_tui.records import EventFlag
+from stacks_tui.symbols.frames import Frame, ResolvedStack
+from stacks_tui.text import valid
+
+Ints = npt.NDArray[np.int64]
+
+CHUNK = 8192
+"""Events added at once: they stay in the processor's cache."""
+MOST_SIZE = 1 << 24
+"""Frames kept of all stacks (4 bytes each) before those are forgotten that no sum has."""
+STACK_FIELDS = ("ustack", "kstack", "wstack")
+MOST_NAMED = 1 << 17
+"""Processes and threads whose names are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the events with a stack since the beginning; None: there is none."""
+
+    truncated: float | None
+    unresolved: float | None
+    complete: float | None
+
+
+class LiveModel:
+    """A `session.pipeline.Tap`, and `Totals`."""
+
+    def __init__(self, offset_ns: int = 0) -> None:
+        """`offset_ns`: from the events' clock to the Unix epoch."""
+        self._offset = np.uint64(offset_ns)
+        self._lock = threading.Lock()
+        self._keys = Keys()
+        self._rhythm = Rhythm()
+        self._buckets = Buckets(self._keys, self._over)
+        self._stacks = StackTable()
+        self._names = Names()
+        self._span_numbers: dict[str, int] = {}
+        self._last = np.zeros(PID_LIMIT, np.int32)
+        self._resident: deque[tuple[int, int]] = deque(maxlen=MINUTE + 1)
+        """(second, bytes) at the end of seconds."""
+        self._places = np.full((0, 3), NONE, np.int32)
+        """Rows of the stacks of keys, by number of the key, as far as they are known."""
+        self._placed = 0
+        self._generation = 0
+        """Rises when keys get new numbers."""
+        self._states = state_codes().astype(np.int8)
+        self.failure: BaseException | None = None
+        """What ended the adding; the recording goes on."""
+
+    # From the writing thread
+
+    def start_clock(self, offset_ns: int, began: int) -> None:
+        """Call before the first events: see `offset_ns`; `began` in ns since the Unix epoch."""
+        with self._lock:
+            self._offset = np.uint64(offset_ns)
+            self._buckets.advance(began // 10**9)
+
+    def events(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
+        """Add a batch of records.EVENT, in order of time, and the same as schema.EVENTS."""
+        if self.failure is not None or not len(events):
+            return
+        try:
+            with self._lock:
+                self._add(events, rows)
+        except Exception as error:  # noqa: BLE001  # what is shown must never end what is recorded
+            self.failure = error
+
+    def stacks(self, stacks: Sequence[ResolvedStack]) -> None:
+        """Add stacks with their names."""
+        if self.failure is not None:
+            return
+        try:
+            with self._lock:
+                self._name(stacks)
+        except Exception as error:  # noqa: BLE001  # likewise
+            self.failure = error
+
+    # From elsewhere
+
+    def set_processes(self, rows: Iterable[ProcessRow]) -> None:
+        """The processes of interest as they are now: those that are no longer told have ended."""
+        with self._lock:
+            known = self._names.processes
+            told: dict[int, ProcessRow] = {}
+            for row in rows:
+                before = told.get(row.tgid)
+                if before is None or (row.start or 0) >= (before.start or 0):
+                    told[row.tgid] = row
+            for tgid, row in known.items():
+                if tgid not in told and row.end is None:
+                    told[tgid] = replace(row, end=0)  # when, nobody saw
+            known.update(told)
+            for tgid in [one for one in self._names.resident if not _alive(known.get(one))]:
+                del self._names.resident[tgid]
+
+    def advance(self, now: int) -> None:
+        """It is this moment now, ns since the Unix epoch, whether or not anything happens."""
+        with self._lock:
+            self._advance(now // 10**9)
+
+    @property
+    def began(self) -> int:
+        """The first second with events, since the Unix epoch; 0: none yet."""
+        return self._rhythm.first or self._buckets.now
+
+    @property
+    def now(self) -> int:
+        """The newest second."""
+        return self._buckets.now
+
+    def view(self) -> LiveTotals:
+        """What there is now, for one answer."""
+        with self._lock:
+            names = Names(
+                dict(self._names.commands),
+                dict(self._names.threads),
+                dict(self._names.tgids),
+                dict(self._names.processes),
+                list(self._names.spans),
+                dict(self._names.resident),
+            )
+            return LiveTotals(self, self._stacks, names, self.began, self.now)
+
+    def timeline(self, gaps: tuple[Gap, ...] = ()) -> Timeline:
+        """The strips of the whole time."""
+        with self._lock:
+            return self._rhythm.timeline(gaps)
+
+    def minute(self) -> tuple[Ints, tuple[float, ...]]:
+        """The last 60 whole seconds: sums as `Rhythm.seconds`, and the resident bytes."""
+        with self._lock:
+            end = self.now
+            number = max(1, min(MINUTE, end - self.began))
+            bytes_at = dict(self._resident)
+            resident: list[float] = []
+            for second in range(end - number, end):
+                before = resident[-1] if resident else 0.0
+                resident.append(float(bytes_at.get(second, before)))
+            resident[-1:] = [float(sum(self._names.resident.values()))]
+            return self._rhythm.seconds(end, number), tuple(resident)
+
+    def shares(self) -> Shares:
+        """How good the stacks are."""
+        with self._lock:
+            stacks = self._stacks
+            cells = self._cells(self._buckets.everything(), stacks)
+        user, kernel = stacks.marks(cells.ustack), stacks.marks(cells.kstack)
+        taken = (cells.ustack >= 0) | (cells.kstack >= 0)
+        own = cells.ustack >= 0
+        either = user | kernel
+        return Shares(
+            _share(cells.count, either & 2 != 0, taken),
+            _share(cells.count, either & 4 != 0, taken),
+            _share(cells.count, user & 1 != 0, own),
+        )
+
+    def busy(self) -> tuple[int, int]:
+        """Processes and threads that had events and, as far as known, still run."""
+        with self._lock:
+            alive = {
+                tgid for tgid in self._names.commands if _alive(self._names.processes.get(tgid))
+            }
+            threads = sum(tgid in alive for tgid in self._names.tgids.values())
+            return len(alive), threads
+
+    # Under the lock
+
+    def _add(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
+        events = np.ascontiguousarray(events)
+        seconds = (events["time"] + self._offset) // np.uint64(10**9)
+        spans = self._spans(rows)
+        self._learn(events, rows)
+        starts = [0, *(np.flatnonzero(seconds[1:] != seconds[:-1]) + 1).tolist(), len(events)]
+        for begin, end in itertools.pairwise(starts):
+            second = int(seconds[begin])
+            self._advance(second)
+            for at in range(begin, end, CHUNK):
+                until = min(at + CHUNK, end)
+                part = None if spans is None else spans[at:until]
+                self._add_chunk(second, events[at:until], part)
+
+    def _add_chunk(
+        self, second: int, events: npt.NDArray[np.void], spans: npt.NDArray[np.int32] | None
+    ) -> None:
+        ids = self._keys.of_events(events, spans)
+        duration = events["duration"].astype(np.int64)
+        amount = events["amount"].astype(np.int64)
+        rss = events["kind"] == Kind.RSS
+        if rss.any():
+            amount = np.where(rss, events["word0"].astype(np.int64), amount)  # the change
+        self._buckets.add(second, ids, duration, amount)
+
+    def _advance(self, second: int) -> None:
+        if second <= self._buckets.now:
+            return
+        self._resident.append((self._buckets.now, sum(self._names.resident.values())))
+        keys = len(self._keys)
+        self._buckets.advance(second)
+        if len(self._keys) < keys:
+            self._placed = 0
+            self._generation += 1
+        if self._stacks.size > MOST_SIZE:
+            self._stacks = self._stacks.keep(self._buckets.stacks())
+            self._placed = 0
+        if len(self._names.threads) > MOST_NAMED:
+            self._forget_names()
+
+    def _over(self, second: int, kinds: npt.NDArray[np.uint8], sums: Sums) -> None:
+        self._rhythm.add(second, kinds, (sums.count, sums.duration, sums.amount))
+
+    def _learn(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
+        """Names of the threads and processes of a batch, and how much memory they hold."""
+        pids = np.minimum(np.ascontiguousarray(events["pid"]), np.uint32(PID_LIMIT - 1))
+        at = np.arange(len(pids), dtype=np.int32)
+        self._last[pids] = at
+        newest = np.flatnonzero(self._last[pids] == at)
+        names = self._names
+        threads, commands = (_texts(rows.column(one), newest) for one in ("thread", "command"))
+        tgids = events["tgid"][newest].tolist()
+        for pid, tgid, thread, command in zip(
+            events["pid"][newest].tolist(), tgids, threads, commands, strict=True
+        ):
+            names.tgids[pid] = tgid
+            if thread is not None:
+                names.threads[pid] = thread
+            if command is not None:
+                names.commands[tgid] = command
+            else:
+                names.commands.setdefault(tgid, "")
+        resident = events[events["kind"] == Kind.RSS]
+        names.resident.update(
+            zip(resident["tgid"].tolist(), resident["amount"].tolist(), strict=True)
+        )
+
+    def _spans(self, rows: pa.RecordBatch) -> npt.NDArray[np.int32] | None:
+        column = rows.column("trace_name")
+        if column.null_count == len(column):
+            return None
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        numbers = []
+        for name in column.dictionary.to_pylist():
+            number = self._span_numbers.get(name)
+            if number is None:
+                number = self._span_numbers[name] = len(self._names.spans)
+                self._names.spans.append(name)
+            numbers.append(number)
+        places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        found: npt.NDArray[np.int32] = np.append(np.array(numbers, np.int32), np.int32(NONE))[
+            places
+        ]
+        return found
+
+    def _name(self, stacks: Sequence[ResolvedStack]) -> None:
+        known: dict[int, Place] = {}
+        for stack in stacks:
+            places = []
+            for frame in stack.frames:
+                place = known.get(id(frame))
+                if place is None:
+                    place = known[id(frame)] = _place(frame)
+                places.append(place)
+            self._stacks.add(
+                stack.id,
+                places,
+                complete=stack.complete,
+                truncated=stack.truncated,
+                unresolved=stack.unresolved > 0,
+            )
+
+    def _forget_names(self) -> None:
+        table = self._keys.table[: len(self._keys)]
+        pids = set(np.unique(np.concatenate([table["pid"], table["waker"]])).tolist())
+        tgids = set(np.unique(table["tgid"]).tolist())
+        names = self._names
+        names.threads = {pid: name for pid, name in names.threads.items() if pid in pids}
+        names.tgids = {pid: tgid for pid, tgid in names.tgids.items() if pid in pids}
+        names.commands = {tgid: name for tgid, name in names.commands.items() if tgid in tgids}
+        names.processes = {tgid: row for tgid, row in names.processes.items() if tgid in tgids}
+
+    def slice(
+        self, kinds: Sequence[Kind], begin: int, end: int, stacks: StackTable
+    ) -> LiveSlice | None:
+        """The cells of these kinds in a span; None: it is no longer kept."""
+        with self._lock:
+            whole = begin <= self.began and end > self.now
+            found = (
+                (self._buckets.everything(), self.began, self.now + 1)
+                if whole
+                else self._buckets.between(begin, end)
+            )
+            if found is None:
+                return None
+            sums, begin, end = found
+            chosen = np.isin(self._keys.table["kind"][sums.ids], kinds)
+            sums = Sums(
+                sums.ids[chosen], sums.count[chosen], sums.duration[chosen], sums.amount[chosen]
+            )
+            cells = self._cells(sums, stacks)
+            return LiveSlice(self, cells, begin, end, sums.ids, self._generation)
+
+    def past(self, wanted: Ids, generation: int, begin: int, end: int) -> Past:
+        """What keys added up to by second, or by ten seconds where those are gone."""
+        with self._lock:
+            single = begin > self._buckets.now - SECONDS_KEPT
+            step = 1 if single else 10
+            last = -(-end // step)
+            first = max(begin // step, last - STEPS)
+            found = np.zeros((3, max(0, last - first)), np.int64)
+            if generation == self._generation:
+                mask = np.zeros(self._keys.capacity, np.bool_)
+                mask[wanted] = True
+                for at in range(found.shape[1]):
+                    sums = (
+                        self._buckets.single(first + at)
+                        if single
+                        else self._buckets.ten(first + at)
+                    )
+                    inside = mask[sums.ids]
+                    found[0, at] = sums.count[inside].sum()
+                    found[1, at] = sums.duration[inside].sum()
+                    found[2, at] = sums.amount[inside].sum()
+            return Past(step, found[0], found[1], found[2])
+
+    def _cells(self, sums: Sums, stacks: StackTable) -> Cells:
+        keys = self._keys.table[sums.ids]
+        rows = self._rows(sums.ids, keys, stacks)
+        off = (keys["kind"] == Kind.WAIT) | (keys["kind"] == Kind.SWITCH)
+        states = self._states[keys["state"] & 0xFFFF]
+        states[keys["flags"] & np.uint8(EventFlag.PREEMPTED) != 0] = STATES.index("preempted")
+        return Cells(
+            kind=keys["kind"],
+            tgid=keys["tgid"],
+            pid=keys["pid"],
+            ustack=rows[:, 0],
+            kstack=rows[:, 1],
+            wstack=rows[:, 2],
+            waker=keys["waker"],
+            state=np.where(off, states, np.int8(NONE)),
+            span=keys["span"],
+            duration_bin=keys["duration_bin"],
+            amount_bin=keys["amount_bin"],
+            count=sums.count,
+            duration=sums.duration,
+            amount=sums.amount,
+        )
+
+    def _rows(
+        self, ids: Ids, keys: npt.NDArray[np.void], stacks: StackTable
+    ) -> npt.NDArray[np.int32]:
+        """Rows of the three stacks of keys; what was found before is looked up by number."""
+        if stacks is not self._stacks:
+            return _stack_rows(keys, stacks)
+        if len(self._places) < self._keys.capacity:
+            bigger = np.full((self._keys.capacity, 3), UNNAMED, np.int32)
+            bigger[: len(self._places)] = self._places
+            self._places = bigger
+        if not self._placed:
+            self._places[:] = UNNAMED
+            self._placed = 1
+        unknown = np.flatnonzero((self._places[ids] == UNNAMED).any(axis=1))
+        if len(unknown):
+            self._places[ids[unknown]] = _stack_rows(keys[unknown], stacks)
+        return self._places[ids]
+
+
+def _stack_rows(keys: npt.NDArray[np.void], stacks: StackTable) -> npt.NDArray[np.int32]:
+    columns = [stacks.rows(np.ascontiguousarray(keys[name])) for name in STACK_FIELDS]
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTotals:
+    """The model as it was at one moment, as far as names go; sums are those of the question."""
+
+    model: LiveModel
+    stacks: StackTable
+    names: Names
+    began: int
+    now: int
+
+    def slice(self, kinds: Sequence[Kind], begin: int, end: int) -> Slice | None:
+        """See `totals.Totals`."""
+        return self.model.slice(kinds, begin, end, self.stacks)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSlice:
+    """See `totals.Slice`."""
+
+    model: LiveModel
+    cells: Cells
+    begin: int
+    end: int
+    ids: Ids
+    generation: int
+
+    def past(self, chosen: npt.NDArray[np.intp]) -> Past:
+        """See `totals.Slice`."""
+        return self.model.past(self.ids[chosen], self.generation, self.begin, self.end)
+
+
+def _alive(row: ProcessRow | None) -> bool:
+    return row is None or row.end is None
+
+
+def _texts(column: pa.Array, places: npt.NDArray[np.intp]) -> list[str | None]:
+    if pa.types.is_dictionary(column.type):
+        texts: list[str | None] = [*column.dictionary.to_pylist(), None]
+        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)[places]
+        return [texts[code] for code in codes.tolist()]
+    found: list[str | None] = column.take(pa.array(places)).to_pylist()
+    return found
+
+
+def _place(frame: Frame) -> Place:
+    return Place(
+        valid(frame.name),
+        valid(frame.module or ""),
+        valid(frame.file or ""),
+        frame.line or 0,
+        frame.inlined,
+    )
+
+
+def _share(counts: Ints, good: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float | None:
+    total = int(counts[whole].sum())
+    return int(counts[good & whole].sum()) / total if total else None

@@ -1,0 +1,245 @@
+"""Named stacks as arrays: frames and call paths, each kept once.
+
+Comes in: stacks with their frames' names and modules. Goes out: for a stack id its row; for a row
+its path; for a path its frames. Names are compared only when a frame is new; after that everything
+goes by numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.live.cells import NONE, OTHER, UNNAMED
+from stacks_tui.live.reasons import reason
+
+Rows = npt.NDArray[np.int32]
+
+NO_STACK, UNNAMED_STACK = 0, 1
+"""Paths of one frame, for a stack that was not taken, and for one that has no names yet."""
+OTHER_ID = 2**64 - 1
+"""Stands for the ids that gave way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A frame as one stack has it."""
+
+    name: str
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    inlined: bool = False
+
+
+class StackTable:
+    """Grows; `keep` makes a smaller one. One thread writes, others may read meanwhile."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        """Of frames, by number: a frame is a name in a module."""
+        self.modules: list[str] = []
+        """By number of the frame."""
+        self.module_names: list[str] = []
+        self._module_ids: dict[str, int] = {}
+        self._module_of = _Growing(np.int32)
+        self._frames: dict[tuple[str, str], int] = {}
+        self._places: dict[Place, int] = {}
+        self._place_list: list[Place] = []
+        self._ids: dict[int, int] = {}
+        self._paths: dict[bytes, int] = {}
+        self._path_of = _Growing(np.int32)
+        self._marks = _Growing(np.uint8)
+        self._place_starts = _Growing(np.int64)
+        self._place_flat = _Growing(np.int32)
+        self._starts = _Growing(np.int64)
+        self._flat = _Growing(np.int32)
+        self._starts.append(0)
+        self._place_starts.append(0)
+        for name in ("[no stack]", "[not named yet]"):
+            self._intern([self.frame(name, "")])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def size(self) -> int:
+        """Frames of all stacks and paths: what memory goes by."""
+        return len(self._flat) + len(self._place_flat)
+
+    @property
+    def module_of(self) -> Rows:
+        """Number of the module (`module_names`), by number of the frame."""
+        found: Rows = self._module_of.array
+        return found
+
+    def frame(self, name: str, module: str) -> int:
+        """The number of a frame."""
+        key = (name, module)
+        number = self._frames.get(key)
+        if number is None:
+            number = len(self.names)
+            at = self._module_ids.get(module)
+            if at is None:
+                self.module_names.append(module)
+                at = self._module_ids[module] = len(self.module_names) - 1
+            self._module_of.append(at)
+            self.modules.append(module)
+            self.names.append(name)
+            self._frames[key] = number
+        return number
+
+    def add(
+        self,
+        stack: int,
+        places: Sequence[Place],
+        *,
+        complete: bool,
+        truncated: bool,
+        unresolved: bool,
+    ) -> None:
+        """A stack, leaf first; one that is known stays as it is."""
+        if stack in self._ids:
+            return
+        numbers = []
+        for place in places:
+            number = self._places.get(place)
+            if number is None:
+                self._place_list.append(place)
+                number = self._places[place] = len(self._place_list) - 1
+            numbers.append(number)
+        self._place_flat.extend(np.array(numbers, np.int32))
+        self._place_starts.append(len(self._place_flat))
+        self._path_of.append(self._intern([self.frame(one.name, one.module) for one in places]))
+        self._marks.append(complete + 2 * truncated + 4 * unresolved)
+        self._ids[stack] = len(self._path_of) - 1
+
+    def places(self, row: int) -> list[Place]:
+        """The frames of one stack as they were, leaf first."""
+        if row < 0:
+            return []
+        begin, end = self._place_starts.array[row : row + 2].tolist()
+        return [self._place_list[one] for one in self._place_flat.array[begin:end].tolist()]
+
+    def rows(self, ids: npt.NDArray[np.uint64]) -> Rows:
+        """Rows of stack ids; NONE for 0, OTHER, UNNAMED for those that are not known."""
+        unique, places = np.unique(ids, return_inverse=True)
+        get = self._ids.get
+        found = np.array([get(one, UNNAMED) for one in unique.tolist()], np.int32)
+        found[unique == 0] = NONE
+        found[unique == np.uint64(OTHER_ID)] = OTHER
+        return found[places]
+
+    def paths(self, rows: Rows) -> Rows:
+        """Paths of rows; NONE where there is no stack."""
+        known = self._path_of.array
+        found = np.full(len(rows), NONE, np.int32)
+        there = rows >= 0
+        found[there] = known[rows[there]]
+        found[rows == UNNAMED] = UNNAMED_STACK
+        return found
+
+    def marks(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """Bits by row: 1 complete, 2 truncated, 4 with a frame that has no symbol; 0: no stack."""
+        found = np.zeros(len(rows), np.uint8)
+        there = rows >= 0
+        found[there] = self._marks.array[rows[there]]
+        return found
+
+    def lengths(self, paths: Rows) -> npt.NDArray[np.int64]:
+        """Frames of paths; 0 for NONE."""
+        starts = self._starts.array
+        known = np.maximum(paths, 0)
+        return np.where(paths >= 0, starts[known + 1] - starts[known], 0)
+
+    def flat(self, paths: Rows) -> tuple[Rows, npt.NDArray[np.int64]]:
+        """The frames of these paths one after the other, and where each begins (n + 1)."""
+        lengths = self.lengths(paths)
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        begins = self._starts.array[np.maximum(paths, 0)]
+        places = np.arange(ends[-1]) + np.repeat(begins - ends[:-1], lengths)
+        return self._flat.array[places], ends
+
+    def path(self, path: int) -> Rows:
+        """The frames of one path, leaf first."""
+        if path < 0:
+            return np.zeros(0, np.int32)
+        starts = self._starts.array
+        return self._flat.array[starts[path] : starts[path + 1]]
+
+    def reasons(self, paths: Rows, states: Sequence[str]) -> list[str]:
+        """Why threads with these kernel paths, in these states, wait."""
+        return [
+            reason((self.names[frame] for frame in self.path(path).tolist()), state)
+            for path, state in zip(paths.tolist(), states, strict=True)
+        ]
+
+    def key(self, frames: Iterable[int]) -> str:
+        """Names a sequence of frames, the same in every table."""
+        digest = blake2b(digest_size=8)
+        for frame in frames:
+            for text in (self.names[frame], self.modules[frame]):
+                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        return digest.hexdigest()
+
+    def keep(self, ids: npt.NDArray[np.uint64]) -> StackTable:
+        """A new table with only these stacks; all is numbered anew."""
+        kept = StackTable()
+        for one in ids.tolist():
+            row = self._ids.get(one)
+            if row is not None:
+                marks = int(self._marks.array[row])
+                kept.add(
+                    one,
+                    self.places(row),
+                    complete=bool(marks & 1),
+                    truncated=bool(marks & 2),
+                    unresolved=bool(marks & 4),
+                )
+        return kept
+
+    def _intern(self, frames: Sequence[int]) -> int:
+        key = np.asarray(frames, np.int32).tobytes()
+        path = self._paths.get(key)
+        if path is None:
+            path = self._paths[key] = len(self._starts) - 1
+            self._flat.extend(np.frombuffer(key, np.int32))
+            self._starts.append(len(self._flat))
+        return path
+
+
+class _Growing:
+    """A NumPy array that grows at its end."""
+
+    def __init__(self, kind: type[np.generic]) -> None:
+        self._data: npt.NDArray[np.generic] = np.zeros(64, kind)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """What is there now; a view."""
+        return self._data[: self._size]
+
+    def append(self, value: int) -> None:
+        self._reserve(1)
+        self._data[self._size] = value
+        self._size += 1
+
+    def extend(self, values: npt.NDArray[np.generic]) -> None:
+        self._reserve(len(values))
+        self._data[self._size : self._size + len(values)] = values
+        self._size += len(values)
+
+    def _reserve(self, more: int) -> None:
+        if self._size + more > len(self._data):
+            bigger = np.zeros(max(2 * len(self._data), self._size + more), self._data.dtype)
+            bigger[: self._size] = self._data[: self._size]
+            self._data = bigger
