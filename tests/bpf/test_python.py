@@ -9,7 +9,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-
 from recordings import Recorded, record
 from workloads import SOURCES
 
@@ -26,7 +25,7 @@ def pythons() -> list[Path]:
 
 
 def version(python: Path) -> tuple[int, int]:
-    asked = [python, "-c", "import sys; print(*sys.version_info[:2])"]
+    asked = [str(python), "-c", "import sys; print(*sys.version_info[:2])"]
     major, minor = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.split()
     return int(major), int(minor)
 
@@ -76,14 +75,16 @@ def compare(recorded: Recorded, *truths: Path) -> int:
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parent.parent.name)
 def test_frames_are_those_that_the_program_sees(python: Path, chain: str, tmp_path: Path) -> None:
     truths = [tmp_path / "truth"] + [tmp_path / "truth.child"] * (chain == "forks")
-    recorded = record(tmp_path / "r", "vfs:u", [python, "-E", WORKLOAD, chain, truths[0]])
+    recorded = record(
+        tmp_path / "r", "vfs:u", [str(python), "-E", str(WORKLOAD), chain, str(truths[0])]
+    )
     assert compare(recorded, *truths) > 20
 
 
 def test_a_virtual_environment(tmp_path: Path) -> None:
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
-    argv = [tmp_path / "v/bin/python", "-E", WORKLOAD, "callbacks", tmp_path / "truth"]
-    recorded = record(tmp_path / "r", "vfs:u", argv)
+    argv = ["-E", str(WORKLOAD), "callbacks", str(tmp_path / "truth")]
+    recorded = record(tmp_path / "r", "vfs:u", [tmp_path / "v/bin/python", *argv])
     assert compare(recorded, tmp_path / "truth") > 20
 
 
@@ -112,9 +113,9 @@ def test_a_program_that_embeds_python(tmp_path: Path) -> None:
         [config, "--includes", "--ldflags", "--embed"], capture_output=True, text=True, check=True
     ).stdout.split()
     embed = tmp_path / "embed"
-    command = ["gcc", "-O2", "-w", "-o", embed, tmp_path / "embed.c", *flags]
+    command = ["gcc", "-O2", "-w", "-o", str(embed), str(tmp_path / "embed.c"), *flags]
     subprocess.run(command, check=True)
-    argv = [embed, WORKLOAD, "callbacks", tmp_path / "truth"]
+    argv = [str(embed), str(WORKLOAD), "callbacks", str(tmp_path / "truth")]
     assert compare(record(tmp_path / "r", "vfs:u", argv), tmp_path / "truth") > 20
 
 

@@ -69,7 +69,8 @@ def short_threads():
 def asyncs():
     async def inner(depth):
         if depth:
-            return await inner(depth - 1)
+            await inner(depth - 1)
+            return
         leaf()
         await asyncio.sleep(0)
         leaf()
@@ -87,8 +88,8 @@ def asyncs():
 def generators():
     def generate(depth):
         if depth:
-            for value in generate(depth - 1):
-                yield value  # noqa: UP028
+            for value in generate(depth - 1):  # noqa: UP028
+                yield value
         else:
             for i in range(3):
                 leaf()
