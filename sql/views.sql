@@ -49,7 +49,7 @@ where (p_command is null or command = p_command)
   and (p_thread is null or thread = p_thread or pid::varchar = p_thread)
   and (p_cgroup is null or tgid in (
       select tgid from processes
-      where cgroup = p_cgroup or starts_with(cgroup, rtrim(p_cgroup, '/') || '/')
+      where starts_with(cgroup || '/', rtrim(p_cgroup, '/') || '/')
          or container = p_cgroup
   ))
   and (p_span is null or trace_name = p_span or span_id::varchar = p_span)

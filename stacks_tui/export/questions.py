@@ -42,6 +42,8 @@ ALL_LABELS = (
 _MOST_BYTES = 1 << 20
 _BATCH_ROWS = 65_536
 _LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
+_NAME = re.compile(r'"([^"\n]+)"|with name (\w+)')
+_HINT = re.compile(r"^(?:Candidate bindings|Did you mean).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +219,26 @@ def _refuse_idle_filters(question: Question, filters: dict[str, Value]) -> None:
 
 def _told(error: StacksError, question: Question) -> StacksError:
     where = question.file.name if question.file is not None else question.name
-    message = str(error)
+    message = str(error).rstrip(".")
     if isinstance(error.__cause__, duckdb.Error):
-        line = _LINE.search(str(error.__cause__))
-        if line is not None:
-            message = f"{message.rstrip('.')}, in line {line[1]}: {line[2].strip()}"
-    return type(error)(f"{where}: {message}")
+        said = str(error.__cause__)
+        hint = _HINT.search(said)
+        line = _line_of(said, question.sql)
+        message += f", in line {line}" if line else ""
+        message += f" ({hint[0]})" if hint else ""
+    return type(error)(f"{where}: {message}.")
+
+
+def _line_of(said: str, sql: str) -> str | None:
+    """Number and text of the line that an error means: as it says, or where the name first is."""
+    told = _LINE.search(said)
+    if told is not None:
+        return f"{told[1]}: {told[2].strip()}"
+    named = _NAME.search(said)
+    if named is None:
+        return None
+    word = re.compile(rf"\b{re.escape(named[1] or named[2])}\b", re.IGNORECASE)
+    for number, text in enumerate(sql.splitlines(), 1):
+        if not text.startswith("--") and word.search(text):
+            return f"{number}: {text.strip()}"
+    return None
