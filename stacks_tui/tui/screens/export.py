@@ -1,0 +1,320 @@
+"""The export screen: what is shown, as a file for another program.
+
+Comes in: the recording's folder, the view and its window. Goes out: a file; its path is said. The
+formats are those of `export.registry`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, ProgressBar, Static
+
+from stacks_tui import text
+from stacks_tui.errors import StacksError
+from stacks_tui.live.snapshot import Snapshot
+from stacks_tui.live.view import Measure, Tab, View
+from stacks_tui.tui.widgets.table import Column, Line, Table
+
+if TYPE_CHECKING:
+    from stacks_tui.export.job import ExportResult, Job
+    from stacks_tui.export.registry import Format
+    from stacks_tui.export.task import Progress
+
+QUERIES: dict[tuple[Tab, Measure], tuple[str, ...]] = {
+    (Tab.CPU, Measure.MAIN): ("cpu",),
+    (Tab.SLICES, Measure.MAIN): ("cpu",),
+    (Tab.BLOCKED, Measure.MAIN): ("blocked",),
+    (Tab.RUNNABLE, Measure.MAIN): ("runnable",),
+    (Tab.RSS, Measure.MAIN): ("rss",),
+    (Tab.BLOCK, Measure.MAIN): ("block",),
+    (Tab.BLOCK, Measure.DURATION): ("block_time",),
+    (Tab.VFS, Measure.MAIN): ("vfs_read", "vfs_write"),
+    (Tab.NET, Measure.MAIN): ("tcp", "udp"),
+    (Tab.SPANS, Measure.MAIN): ("span_time",),
+}
+"""Which query of `sql/pprof` shows what a tab shows."""
+
+_COLUMNS = (Column("format", "format", 14), Column("says", "what one gets, and what opens it", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be written, in words."""
+
+    job: Job
+    says: str
+    lacks: str
+    """What of the view an export can't take along; empty: nothing."""
+
+
+def queries_of(view: View) -> tuple[str, ...]:
+    """The queries for a view; the tab's own where its measure has none."""
+    if view.tab is Tab.VFS and view.kinds:
+        return tuple(view.kinds)
+    return QUERIES.get((view.tab, view.measure)) or QUERIES[(view.tab, Measure.MAIN)]
+
+
+def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], path: Path) -> Plan:
+    """The job for this view in this format."""
+    from stacks_tui.export.job import Job
+    from stacks_tui.export.model import Samples
+    from stacks_tui.export.selection import Selection
+
+    whole = not view.window.end and not view.window.last_s
+    begin = snap.begin if snap is not None and not whole else None
+    end = snap.end if snap is not None and not whole else None
+    selection = Selection(
+        pids=(view.tgid,) if view.tgid else (),
+        thread=str(view.pid) if view.pid else None,
+        begin=begin,
+        end=end,
+    )
+    lacks = []
+    filters = view.filter.split()
+    for term in filters:
+        if term.startswith("process:") and selection.command is None:
+            selection = replace(selection, command=term.removeprefix("process:"))
+        elif term.startswith("thread:") and selection.thread is None:
+            selection = replace(selection, thread=term.removeprefix("thread:"))
+        elif term.startswith("span:") and selection.span is None:
+            selection = replace(selection, span=term.removeprefix("span:"))
+        else:
+            lacks.append(f"the filter {term!r}")
+    if view.compares:
+        lacks.append("the comparison")
+    queries = queries_of(view) if form.wants is Samples else ()
+    job = Job((Path(directory),), form, queries, selection, path=path)
+    where = selection.words() or "everything recorded"
+    what = ", ".join(queries) or "the format's usual queries"
+    return Plan(job, f"{what}; {where}", " and ".join(lacks))
+
+
+def default_name(directory: str, view: View, form: Format[Any]) -> str:
+    """A file name in the current folder that is still free."""
+    base = f"{Path(directory).name}-{view.tab.value}"
+    for at in range(1, 1000):
+        name = f"{base}{f'-{at}' if at > 1 else ''}{form.extension}"
+        if not Path(name).exists():
+            return name
+    return f"{base}{form.extension}"
+
+
+class ExportScreen(ModalScreen[None]):
+    """See the module."""
+
+    DEFAULT_CSS = """
+    ExportScreen { align: center middle; background: $background 50%; }
+    ExportScreen > Vertical {
+        width: 96%; max-width: 110; height: auto; max-height: 90%; background: $surface;
+        border: round $primary; padding: 0 1;
+    }
+    ExportScreen Table { height: 10; background: $surface; }
+    ExportScreen Input { border: none; height: 1; padding: 0; background: $panel; }
+    ExportScreen Static { height: auto; color: $text-muted; }
+    ExportScreen ProgressBar { display: none; height: 1; }
+    ExportScreen.-working ProgressBar { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "stop or back", priority=True, id="export.leave"),
+        Binding("ctrl+s", "write", "write", priority=True, id="export.write"),
+        Binding("ctrl+o", "open", "open it", priority=True, id="export.open"),
+        Binding("down", "step(1)", show=False, priority=True, id="export.down"),
+        Binding("up", "step(-1)", show=False, priority=True, id="export.up"),
+    ]
+
+    def __init__(
+        self, directory: str, view: View, snap: Snapshot | None, *, at_once: bool = False
+    ) -> None:
+        super().__init__()
+        self._directory, self._view, self._snap, self._at_once = directory, view, snap, at_once
+        self._formats: dict[str, Format[Any]] = {}
+        self._stop = threading.Event()
+        self._working = False
+        self._written: tuple[Path, Format[Any]] | None = None
+        self._named = False
+
+    def compose(self) -> ComposeResult:
+        """Formats, file name, what it holds."""
+        with Vertical() as box:
+            box.border_title = "export what is shown"
+            box.border_subtitle = "enter write · ↑↓ format · ^o open it · esc back"
+            yield Table(id="formats", empty="no format is installed")
+            yield Input(placeholder="file", id="file", select_on_focus=False)
+            yield Static("", markup=False, id="says")
+            yield ProgressBar(show_eta=False, id="progress")
+
+    def on_mount(self) -> None:
+        """List the formats."""
+        from stacks_tui.export.registry import all_formats
+
+        shown = [one for one in all_formats() if not one.hidden]
+        self._formats = {one.name: one for one in shown}
+        table = self.query_one("#formats", Table)
+        lines = [Line(one.name, (((one.name, "leaf"),), one.answers)) for one in shown]
+        table.show(_COLUMNS, lines)
+        self.query_one("#file", Input).focus()
+        self._chosen()
+        if self._at_once and "pprof" in self._formats:
+            table.move_to("pprof")
+            self._chosen()
+            self.action_write()
+
+    def _format(self) -> Format[Any] | None:
+        line = self.query_one("#formats", Table).line
+        return self._formats.get(str(line.key)) if line is not None else None
+
+    def _plan(self) -> Plan | None:
+        form = self._format()
+        if form is None:
+            return None
+        name = self.query_one("#file", Input).value.strip()
+        path = Path(name or default_name(self._directory, self._view, form)).expanduser()
+        return plan(self._directory, self._view, self._snap, form, path)
+
+    @on(Table.Chosen, "#formats")
+    def _chosen(self) -> None:
+        form = self._format()
+        if form is None:
+            return
+        line = self.query_one("#file", Input)
+        if not self._named:
+            with line.prevent(Input.Changed):
+                line.value = default_name(self._directory, self._view, form)
+            line.action_end()
+        found = self._plan()
+        if found is not None:
+            lacks = f"\nnot taken along: {found.lacks}" if found.lacks else ""
+            self._say(f"{found.says}{lacks}\nin {Path.cwd()}")
+
+    @on(Input.Changed, "#file")
+    def _renamed(self) -> None:
+        self._named = True
+
+    def _say(self, what: str) -> None:
+        self.query_one("#says", Static).update("\n".join(map(text.printable, what.splitlines())))
+
+    def action_step(self, rows: int) -> None:
+        """Another format."""
+        if not self._working:
+            self.query_one("#formats", Table).action_step(rows)
+
+    def action_leave(self) -> None:
+        """Stop the export, or back."""
+        if self._working:
+            self._stop.set()
+        else:
+            self.dismiss(None)
+
+    @on(Input.Submitted, "#file")
+    def _submitted(self) -> None:
+        self.action_write()
+
+    @on(Table.Activated, "#formats")
+    def _activated(self) -> None:
+        self.action_write()
+
+    def action_write(self) -> None:
+        """Write the file."""
+        found = self._plan()
+        form = self._format()
+        if found is None or form is None or self._working:
+            return
+        self._working = True
+        self._stop.clear()
+        self.add_class("-working")
+        self._write(found.job, form)
+
+    @work(thread=True, exclusive=True, group="export", exit_on_error=False)
+    def _write(self, job: Job, form: Format[Any]) -> None:
+        from stacks_tui.export.job import export
+
+        tell = self.app.call_from_thread
+        try:
+            result = export(job, lambda progress: tell(self._progress, progress), self._stop.is_set)
+        except StacksError as error:
+            tell(self._failed, str(error))
+        except Exception as error:  # noqa: BLE001  # told, not raised: the session goes on
+            tell(self._failed, f"{type(error).__name__}: {error}")
+        else:
+            tell(self._done, result, form)
+
+    def _progress(self, progress: Progress) -> None:
+        bar = self.query_one("#progress", ProgressBar)
+        bar.update(total=progress.total or None, progress=progress.done)
+        self._say(progress.phase)
+
+    def _over(self) -> None:
+        self._working = False
+        self.remove_class("-working")
+
+    def _failed(self, why: str) -> None:
+        self._over()
+        self._say(why)
+
+    def _done(self, result: ExportResult, form: Format[Any]) -> None:
+        self._over()
+        path = (result.path or Path()).absolute()
+        self._written = (path, form)
+        totals = ", ".join(
+            f"{kind.name} {_total(total, kind.unit)}" for kind, total in result.totals
+        )
+        said = [f"written: {path}", f"{text.size(result.bytes)}, {text.count(result.rows)} rows"]
+        if totals:
+            said[1] += f"; {totals}"
+        said += list(result.notes)
+        self._say("\n".join(said))
+        if self._at_once:
+            self.dismiss(None)
+            self.app.notify(
+                "\n".join(map(text.printable, said)), title="pprof", markup=False, timeout=12
+            )
+
+    def action_open(self) -> None:
+        """Open what was written with the format's viewer, as the user who called sudo."""
+        if self._written is None:
+            self._say("write it first (enter)")
+            return
+        path, form = self._written
+        viewer = form.viewer() if form.viewer is not None else None
+        if viewer is None:
+            self._say(form.viewer_hint or f"nothing here opens it; it is {path}")
+            return
+        command, what = viewer
+        try:
+            subprocess.Popen(
+                [*command, str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                **_as_user(),
+            )
+        except OSError as error:
+            self._say(f"can't start {what}: {error.strerror}")
+        else:
+            self._say(f"opened with {what}")
+
+
+def _as_user() -> dict[str, Any]:
+    """Arguments of Popen by which a viewer never runs as root for another user."""
+    from stacks_tui.owner import invoking_user
+
+    user = invoking_user()
+    if os.geteuid() == 0 and user.uid != 0:
+        return {"user": user.uid, "group": user.gid, "extra_groups": []}
+    return {}
+
+
+def _total(total: int, unit: str) -> str:
+    return text.quantity(total, {"nanoseconds": "ns", "count": "events"}.get(unit, unit))

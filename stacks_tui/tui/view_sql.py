@@ -1,0 +1,181 @@
+"""A view as SQL that gives its numbers: to read, to change, to take elsewhere.
+
+Comes in: a view and the window that it came to be. Goes out: one SELECT over the views of a
+recording. Text of the filter is written as an SQL literal.
+"""
+
+from __future__ import annotations
+
+from stacks_tui.live import filters, measures
+from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View
+
+_STACK = {
+    StackPart.BOTH: "list_concat(coalesce(k.frames, []), coalesce(u.frames, []))",
+    StackPart.USER: "coalesce(u.frames, [])",
+    StackPart.KERNEL: "coalesce(k.frames, [])",
+}
+
+
+def sql_of(view: View, begin: int, end: int) -> str:
+    """The query; what it can't say (such as a wait's reason) is said in a comment."""
+    if view.panel is Panel.TIMELINE:
+        return _timeline(view)
+    if view.panel is Panel.PROCESSES:
+        return _processes(view, begin, end)
+    head = f"-- {view.tab.value} by {view.group.value}, ns since 1970 from {begin} to {end}"
+    value = _value(view)
+    stack = _STACK[view.stack_part]
+    key, note = _key(view.group)
+    lines = [
+        head,
+        *note,
+        "with e as (",
+        f"    select e.*, {value} as value,",
+        f"           {stack} as frames",
+    ]
+    lines += [
+        "    from events e",
+        "    left join stacks u on u.id = e.ustack",
+        "    left join stacks k on k.id = e.kstack",
+        *_where(view, begin, end),
+        ")",
+    ]
+    if view.panel is Panel.HISTOGRAM:
+        size = "amount" if _sized_by_amount(view) else "duration"
+        lines += [
+            f"select 1::ubigint << greatest(0, floor(log2(greatest({size}, 1)))::int) as at_least,",
+            "       count(*) as events, sum(value) as value",
+            "from e group by all order by at_least",
+        ]
+        return "\n".join(lines)
+    order = {"count": "events", "label": "label"}.get(view.sort, "value")
+    way = "" if view.reverse ^ (order == "label") else " desc"
+    if view.group in (Group.LEAF, Group.MODULE):
+        field = "name" if view.group is Group.LEAF else "module"
+        lines += [
+            "select f as label, sum(value) filter (at_leaf) as value, sum(value) as total,",
+            "       count(*) as events",
+            "from (",
+            f"    select e.value, f, f = e.frames[1].{field} as at_leaf",
+            "    from e, unnest(list_distinct(list_transform(",
+            f"        e.frames, lambda x: x.{field}",
+            "    ))) as t(f)",
+            ")",
+            f"group by all order by {'total' if view.sort == 'total' else order}{way} nulls last",
+            f"limit {view.top}",
+        ]
+        return "\n".join(lines)
+    lines += [
+        f"select {key} as label, sum(value) as value, count(*) as events,",
+        "       sum(duration) as duration_ns",
+        "from e",
+        f"group by all order by {order}{way} limit {view.top}",
+    ]
+    return "\n".join(lines)
+
+
+def _key(group: Group) -> tuple[str, list[str]]:
+    names = "array_to_string(list_transform(frames, lambda x: x.name), ' ← ')"
+    match group:
+        case Group.PROCESS:
+            return "command || ' ' || tgid", []
+        case Group.THREAD:
+            return "thread || ' ' || pid", []
+        case Group.SPAN:
+            return "coalesce(trace_name, '[no span]')", []
+        case Group.WAKER:
+            note = "-- the waker's thread; its stack is in wstack"
+            return "waker", [note]
+        case Group.CGROUP:
+            return "(select any_value(cgroup) from processes p where p.tgid = e.tgid)", []
+        case Group.REASON:
+            note = "-- reasons are named from the kernel's frames; here: the frames themselves"
+            return names, [note]
+        case _:
+            return names, []
+
+
+def _value(view: View) -> str:
+    if view.measure is Measure.COUNT:
+        return "1"
+    if view.measure is Measure.DURATION:
+        return "e.duration"
+    return {
+        Tab.BLOCKED: "greatest(e.duration::bigint - e.amount::bigint, 0)",
+        Tab.RUNNABLE: "e.amount",
+        Tab.RSS: "e.delta",
+        Tab.BLOCK: "e.amount",
+        Tab.VFS: "e.amount",
+        Tab.NET: "e.amount",
+    }.get(view.tab, "e.duration")
+
+
+def _sized_by_amount(view: View) -> bool:
+    return (
+        view.tab in (Tab.RUNNABLE, Tab.BLOCK, Tab.VFS, Tab.NET)
+        and view.measure is not Measure.DURATION
+    )
+
+
+def _where(view: View, begin: int, end: int) -> list[str]:
+    kinds = ", ".join(f"'{kind.label}'" for kind in measures.kinds_of(view))
+    found = [f"    where e.kind in ({kinds})"]
+    found.append(f"      and e.timestamp >= {begin} and e.timestamp < {end}")
+    if view.tgid:
+        found.append(f"      and e.tgid = {view.tgid}")
+    if view.pid:
+        found.append(f"      and e.pid = {view.pid}")
+    return found + [f"      and {_term(term)}" for term in filters.parse(view.filter)]
+
+
+def _term(term: filters.Term) -> str:
+    wanted = "'" + term.text.replace("'", "''") + "'"
+
+    def holds(value: str) -> str:
+        if term.regex:
+            return f"coalesce(regexp_matches({value}, {wanted}), false)"
+        return f"coalesce(contains(lower({value}), lower({wanted})), false)"
+
+    def in_frames(field: str) -> str:
+        return " or ".join(
+            f"len(list_filter({side}.frames, lambda x: {holds(f'x.{field}')})) > 0"
+            for side in ("u", "k")
+        )
+
+    parts = {
+        "frame": f"coalesce({in_frames('name')}, false)",
+        "module": f"coalesce({in_frames('module')}, false)",
+        "process": f"({holds('e.command')} or e.tgid::varchar = {wanted})",
+        "thread": f"({holds('e.thread')} or e.pid::varchar = {wanted})",
+        "span": holds("e.trace_name"),
+    }
+    found = parts[term.field] if term.field else "(" + " or ".join(parts.values()) + ")"
+    return f"not {found}" if term.exclude else found
+
+
+def _timeline(view: View) -> str:
+    return (
+        "-- sums by second and kind\n"
+        "select timestamp // 1000000000 as second, kind, count(*) as events,\n"
+        "       sum(duration) as duration_ns, sum(amount) as amount, sum(delta) as delta\n"
+        "from events group by all order by second, kind"
+    )
+
+
+def _processes(view: View, begin: int, end: int) -> str:
+    key = "tgid, pid, thread" if view.by_thread else "tgid, command"
+    return (
+        f"-- {'threads' if view.by_thread else 'processes'}, all kinds beside one another\n"
+        f"select {key},\n"
+        "       sum(duration) filter (kind = 'profile') as cpu_ns,\n"
+        "       sum(duration - amount) filter (kind = 'wait') as blocked_ns,\n"
+        "       sum(amount) filter (kind = 'wait') as runnable_ns,\n"
+        "       sum(delta) filter (kind = 'rss') as growth,\n"
+        "       sum(amount) filter (kind = 'vfs_read') as read,\n"
+        "       sum(amount) filter (kind = 'vfs_write') as write,\n"
+        "       sum(amount) filter (kind in ('tcp_recv', 'udp_recv')) as received,\n"
+        "       sum(amount) filter (kind in ('tcp_send', 'udp_send')) as sent,\n"
+        "       count(*) as events\n"
+        f"from events where timestamp >= {begin} and timestamp < {end}\n"
+        "group by all order by cpu_ns desc nulls last, blocked_ns desc nulls last"
+    )

@@ -1,0 +1,1 @@
+"""What a screen is made of: each widget shows plain values and posts messages."""
