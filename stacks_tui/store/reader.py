@@ -112,6 +112,10 @@ class Recording:
         """
         return self.table(load_query(name).sql, **parameters)
 
+    def interrupt(self) -> None:
+        """Stop the query that runs, from another thread; it fails with a `StacksError`."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close the database and the files."""
         self._connection.close()
