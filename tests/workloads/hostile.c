@@ -1,6 +1,7 @@
-// hostile: a comm, a function and a perf map with names that would hurt a terminal or a parser.
+// hostile [OWNER MODE]: a comm, a function and a perf map with names that would hurt a terminal or a parser.
 //
 // Writes 201 bytes under the comm, 202 from the function, 203 below code that only the perf map names.
+// The map is made OWNER's, with this octal MODE, before that.
 #include "truth.h"
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -28,7 +29,8 @@ __attribute__((noipa)) static void below_jit(void) {
 static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
 
 int main(int argc, char **argv) {
-  if (truth_begin(argc, argv) != 1) errx(2, "usage: hostile --truth FILE");
+  int count = truth_begin(argc, argv);
+  if (count != 1 && count != 3) errx(2, "usage: hostile [OWNER MODE] --truth FILE");
   null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
   prctl(PR_SET_NAME, "a\"'\033]8;;\n\377z");
   tag(201);
@@ -42,6 +44,7 @@ int main(int argc, char **argv) {
   if (!map) err(1, "%s", path);
   fprintf(map, "%lx %zx jit \"quoted\" \033]8;;x\007 \377\n", (unsigned long)jit, sizeof(code));
   fclose(map);
+  if (count == 3 && (chown(path, atoi(argv[1]), 0) || chmod(path, strtol(argv[2], NULL, 8)))) err(1, "%s", path);
   ((void (*)(void (*)(void)))jit)(below_jit);
   truth_end();
   sleep(2);  // as long as a reader may want to look at it
