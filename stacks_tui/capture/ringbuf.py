@@ -74,18 +74,20 @@ class EventRing:
         return self._ring.unread()[1] / self._ring.size
 
     def read(self) -> npt.NDArray[np.void]:
-        """Copies of the unread events in the ring's order: dtype `EVENT`, at most `MOST_EVENTS`."""
+        """Copies of the unread events in the ring's order: dtype `EVENT`, at most `MOST_EVENTS`.
+
+        The array is not contiguous: the records' heads lie between.
+        """
         start, unread = self._ring.unread()
         count = min(unread // _RECORD.itemsize, MOST_EVENTS)
-        records = np.frombuffer(
-            self._ring.data[start : start + count * _RECORD.itemsize].data, _RECORD, count
-        )
-        busy = np.flatnonzero(records["length"] & np.uint32(_BUSY))
+        unread_part = self._ring.data[start : start + count * _RECORD.itemsize]
+        busy = np.flatnonzero(unread_part.view(_RECORD)["length"] & np.uint32(_BUSY))
         if busy.size:
             count = int(busy[0])
-        events = np.empty(count, EVENT)
-        events[:] = records["event"][:count]
+        # One copy of bytes, heads included: NumPy copies structs one by one.
+        records = unread_part[: count * _RECORD.itemsize].copy().view(_RECORD)
         self._ring.release(count * _RECORD.itemsize)
+        events: npt.NDArray[np.void] = records["event"]
         return events
 
 
