@@ -36,6 +36,12 @@ def test_every_family_of_reads_and_writes_to_the_byte_and_call(tmp_path: Path, s
     shared = recorded.value("select count(*) from events where ustack is null and kstack is null")
     total = recorded.value("select count(*) from events")
     assert shared == (0 if stacks else total)
+    # The kernel's stack is the program's, not that of the probe on top of it.
+    probes = recorded.value(
+        "select count(*) from (select unnest(frames) as f from stacks) "
+        "where starts_with(f.name, 'bpf_prog_') or starts_with(f.name, 'bpf_trace_')"
+    )
+    assert probes == 0
 
 
 def test_time_in_a_call_is_its_duration(tmp_path: Path) -> None:
