@@ -23,6 +23,9 @@ from stacks_tui.symbols.frames import Frame, ResolvedStack
 from stacks_tui.symbols.resolver import Resolver
 from stacks_tui.unwind.late import LateUnwinder
 
+MOST_UNNAMED = 1 << 14
+"""Stacks that wait for names until the end; beyond, the oldest are stored as they are."""
+
 
 class Symbolizer:
     """A queue in, a list out, one thread between."""
@@ -43,6 +46,7 @@ class Symbolizer:
         self._stacks: deque[tuple[StackRecord | CodeRecord, AddressSpace | None]] = deque()
         self._modules: deque[tuple[Mapping, int]] = deque()
         self._ready: list[ResolvedStack] = []
+        self._unnamed: deque[tuple[StackRecord, AddressSpace | None]] = deque()
         self._finishing = False
         self._change = threading.Condition()
         self._failure: BaseException | None = None
@@ -56,6 +60,7 @@ class Symbolizer:
 
     def prefetch(self, mapping: Mapping, tgid: int) -> None:
         """Open a module's file while its process is there: before any stack that waits."""
+        self._resolver.hold(mapping, tgid)
         with self._change:
             self._modules.append((mapping, tgid))
             self._change.notify()
@@ -114,11 +119,25 @@ class Symbolizer:
                 self._python.learn(record)
                 return True
             record = self._unwound(record, space)
+            self._name(record, space, last=False)
+        elif self._unnamed:
+            self._name(*self._unnamed.popleft(), last=True)
+        else:
+            return False
+        return True
+
+    def _name(self, record: StackRecord, space: AddressSpace | None, *, last: bool) -> None:
+        """Resolve a stack; if its runtime may tell more names yet, that waits, up to a bound."""
+        resolved = self._resolver.resolve(record, space)
+        if self._resolver.names_may_come and not last:
+            self._unnamed.append((record, space))
+            if len(self._unnamed) <= MOST_UNNAMED:
+                return
+            record, space = self._unnamed.popleft()
             resolved = self._resolver.resolve(record, space)
-            resolved = with_python(resolved, record, self._python, self._is_python)
-            with self._change:
-                self._ready.append(resolved)
-        return module is not None or stack is not None
+        resolved = with_python(resolved, record, self._python, self._is_python)
+        with self._change:
+            self._ready.append(resolved)
 
     def _unwound(self, stack: StackRecord, space: AddressSpace | None) -> StackRecord:
         if not stack.flags & StackFlag.COPY:

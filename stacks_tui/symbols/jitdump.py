@@ -43,10 +43,15 @@ _TOP = (1 << 64) - 1
 Lines = tuple[tuple[int, bytes, int], ...]
 
 
+def is_dump(path: str) -> bool:
+    """Whether a mapped file of this path is a dump."""
+    return path.startswith("/") and _FILE.fullmatch(path) is not None
+
+
 def dump_path(space: AddressSpace) -> str | None:
     """The path of the dump that a process has mapped, as it sees it; None: it has none."""
     for mapping in space.mappings:
-        if mapping.path.startswith("/") and _FILE.fullmatch(mapping.path):
+        if is_dump(mapping.path):
             return mapping.path
     return None
 
@@ -62,7 +67,15 @@ class JitDump:
         self._path = path
         self._patience = patience
         self._next = 0.0
+        self._fd: int | None = None
+        self._pids: tuple[int, ...] = ()
         self._forget()
+
+    def close(self) -> None:
+        """Close the file; what was read stays."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
     def _forget(self) -> None:
         self._file: tuple[int, int] | None = None
@@ -83,19 +96,13 @@ class JitDump:
         began = time.monotonic()
         if began < self._next:
             return False
-        trust = trust_in(self._process)
-        named = _FILE.fullmatch(self._path)
-        if trust is None or named is None or int(named[1]) not in trust.pids:
+        if self._fd is None and not self.open():
             return False
-        fd = open_trusted(self._process, self._path, trust)
-        if fd is None:
-            return False
+        assert self._fd is not None
         try:
-            changed = self._read(fd, trust.pids)
+            changed = self._read(self._fd, self._pids)
         except OSError:
             return False
-        finally:
-            os.close(fd)
         if changed:
             self._cells = JitCells(self._entries)
             ended = time.monotonic()
@@ -105,6 +112,16 @@ class JitDump:
     def find(self, addresses: npt.NDArray[np.uint64]) -> list[JitSymbol | None]:
         """The piece of code that holds each address, None: there is none."""
         return self._cells.find(addresses)
+
+    def open(self) -> bool:
+        """Open the file, to be held: a runtime may write the most of it as its last act."""
+        trust = trust_in(self._process)
+        named = _FILE.fullmatch(self._path)
+        if trust is None or named is None or int(named[1]) not in trust.pids:
+            return False
+        self._pids = trust.pids
+        self._fd = open_trusted(self._process, self._path, trust)
+        return self._fd is not None
 
     def _read(self, fd: int, pids: tuple[int, ...]) -> bool:
         status = os.fstat(fd)
@@ -171,6 +188,8 @@ class JitDump:
             self._add(new, size, moved.name, index, lines)
 
     def _add(self, start: int, size: int, name: bytes, index: int, lines: Lines) -> None:
+        if not all(start <= where < start + size and _is_text(file) for where, file, _ in lines):
+            lines = ()  # what V8 writes is at times no more than its memory
         if size and start + size <= _TOP and name:
             self._by_index[index] = len(self._entries)
             self._entries.append(JitSymbol(start, size, name, lines))
@@ -195,3 +214,10 @@ class JitDump:
             at = end + 1
         if len(self._lines) < ENTRIES_LIMIT:
             self._lines[address] = tuple(sorted(found, key=lambda entry: entry[0]))
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        return name.decode().isprintable() and name != b""
+    except UnicodeDecodeError:
+        return False

@@ -63,6 +63,9 @@ class Resolver:
         kept = tables if tables is not None else TableCache(self._own_disk)
         self._modules = Modules(kept, proc, own_root, debug_root)
         self._jit = JitNames(proc, JvmMaps(proc) if ask_jvms else None)
+        self._skips_callers = False
+        self.names_may_come = False
+        """Whether the stack resolved last has code whose name may be told later."""
         self._made = 0
 
     @property
@@ -73,6 +76,7 @@ class Resolver:
     def close(self) -> None:
         """Close the files held for later."""
         self._modules.close()
+        self._jit.close()
         if self._own_disk is not None:
             self._own_disk.close()
 
@@ -83,27 +87,35 @@ class Resolver:
         """
         self._modules.prefetch(mapping, tgid)
 
+    def hold(self, mapping: Mapping, tgid: int) -> None:
+        """Open what only the process itself keeps in its place. From any thread, and at once."""
+        self._jit.hold(mapping, tgid)
+
     def resolve(self, record: StackRecord, space: AddressSpace | None) -> ResolvedStack:
         """The frames of a stack; `space` None: the process's mappings are unknown."""
         if self._made > FRAMES_LIMIT:
             self._modules.forget_frames()
             self._kernel_frames.clear()
             self._made = 0
+        self._skips_callers = self.names_may_come = False
         frames = self._kernel_part(record.kernel)
         if record.kind != Kind.PROFILE:  # a sample may hit any program: then it is what ran
             frames = frames[_own_frames(frames) :]
         frames += self._user_part(record.user.tolist(), record.tgid, space)
+        status = record.status
         kernel_cut = bool(record.flags & StackFlag.KERNEL_CUT)
         if len(record.kernel) and not len(record.user):
             complete = not kernel_cut
         else:
-            complete = len(record.user) > 0 and record.status is StackStatus.COMPLETE
+            if self._skips_callers and status is StackStatus.COMPLETE:
+                status = StackStatus.FP_END
+            complete = len(record.user) > 0 and status is StackStatus.COMPLETE
         return ResolvedStack(
             record.id,
             tuple(frames),
             complete,
-            kernel_cut or record.status is StackStatus.CUT,
-            record.status,
+            kernel_cut or status is StackStatus.CUT,
+            status,
             sum(not frame.resolved for frame in frames),
         )
 
@@ -193,6 +205,8 @@ class Resolver:
     ) -> None:
         """Replace the frames at `places` that the process's own maps name."""
         found = self._jit.find(_lookups(keys), tgid, space)
+        self._skips_callers = self._jit.skips_callers(tgid, space)
+        self.names_may_come = None in found and self._jit.may_come(tgid, space)
         for at, (pc, exact), symbol in zip(places, keys, found, strict=True):
             if symbol is not None:
                 frames[at] = _jit_frame(symbol, pc, exact)
