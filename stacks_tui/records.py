@@ -34,6 +34,10 @@ EVENT = np.dtype(
 """One event as it lies in the events ring: 88 bytes."""
 
 
+RECORD = np.dtype([("length", "<u4"), ("page", "<u4"), ("event", EVENT)])
+"""An event with the ring's own head before it (96 bytes): as it is copied, all at once."""
+
+
 class EventFlag(IntFlag):
     """Bits of `flags` in an event."""
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from stacks_tui.capture.bpf import BpfMap
 from stacks_tui.records import (
-    EVENT,
     NO_PAIRS,
     NO_POINTERS,
     PYTHON_CODE,
     PYTHON_PAIR,
+    RECORD,
     STACK_HEADER,
     CodeRecord,
     PythonStatus,
@@ -35,7 +35,6 @@ _BUSY = 1 << 31
 _HEADER = struct.Struct("<QQIIHHBBBBHHI")
 """`STACK_HEADER`, quicker to unpack."""
 assert _HEADER.size == STACK_HEADER.itemsize
-_RECORD = np.dtype([("length", "<u4"), ("page", "<u4"), ("event", EVENT)])
 
 MOST_EVENTS = 1 << 16
 """Events that one read gives at most (6 MB), so that a batch stays small."""
@@ -74,21 +73,17 @@ class EventRing:
         return self._ring.unread()[1] / self._ring.size
 
     def read(self) -> npt.NDArray[np.void]:
-        """Copies of the unread events in the ring's order: dtype `EVENT`, at most `MOST_EVENTS`.
-
-        The array is not contiguous: the records' heads lie between.
-        """
+        """Copies of the unread events in order of the ring: `RECORD`s, at most `MOST_EVENTS`."""
         start, unread = self._ring.unread()
-        count = min(unread // _RECORD.itemsize, MOST_EVENTS)
-        unread_part = self._ring.data[start : start + count * _RECORD.itemsize]
-        busy = np.flatnonzero(unread_part.view(_RECORD)["length"] & np.uint32(_BUSY))
+        count = min(unread // RECORD.itemsize, MOST_EVENTS)
+        unread_part = self._ring.data[start : start + count * RECORD.itemsize]
+        busy = np.flatnonzero(unread_part.view(RECORD)["length"] & np.uint32(_BUSY))
         if busy.size:
             count = int(busy[0])
         # One copy of bytes, heads included: NumPy copies structs one by one.
-        records = unread_part[: count * _RECORD.itemsize].copy().view(_RECORD)
-        self._ring.release(count * _RECORD.itemsize)
-        events: npt.NDArray[np.void] = records["event"]
-        return events
+        records: npt.NDArray[np.void] = unread_part[: count * RECORD.itemsize].copy().view(RECORD)
+        self._ring.release(count * RECORD.itemsize)
+        return records
 
 
 class StackRing:

@@ -25,7 +25,7 @@ from stacks_tui.capture.programs import Programs
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.kinds import Kind
-from stacks_tui.records import CodeRecord, EventFlag, StackRecord
+from stacks_tui.records import RECORD, CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
@@ -38,7 +38,7 @@ ENOUGH = 1 << 16
 """Events that are worth writing at once …"""
 PATIENCE_S = 0.4
 """… and how long fewer wait: what a kill may cost, together with the reader's sleep."""
-SHORT_SLEEP_S, LONG_SLEEP_S = 0.005, 0.05
+SHORT_SLEEP_S, LONG_SLEEP_S = 0.015, 0.05
 MOST_SEEN = 1 << 19
 """Stack ids remembered as written; a stack that comes again after that is written again."""
 
@@ -124,7 +124,9 @@ class Pipeline:
     def add(self, events: npt.NDArray[np.void]) -> None:
         """Events that come from elsewhere than the ring (the waits that are open at the end)."""
         if len(events):
-            self._hand_over(events, [])
+            records = np.zeros(len(events), RECORD)
+            records["event"] = events
+            self._hand_over(records, [])
 
     def finish(self) -> None:
         """Write all that was read; then `failure` tells whether it could be."""
@@ -155,24 +157,24 @@ class Pipeline:
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
         stacks: list[StackRecord] = []
-        records = programs.stacks.read()
-        for record in records:
+        others = programs.stacks.read()
+        for record in others:
             if isinstance(record, CodeRecord):
                 self._symbolizer.learn(record)  # at once: some of it may only be had for a moment
             else:
                 stacks.append(record)
-        if len(events) or records:
+        if len(events) or others:
             self._hand_over(events, stacks)
-        return len(events) + len(records)
+        return len(events) + len(others)
 
-    def _hand_over(self, events: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
-        self.tally.add(events)
+    def _hand_over(self, records: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
+        self.tally.add(records["event"])
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
                 self._change.wait(0.1)
-            self._waiting.append(events)
+            self._waiting.append(records)
             self._new_stacks.append(stacks)
-            self._count += len(events)
+            self._count += len(records)
             if self._count >= ENOUGH:
                 self._change.notify_all()
 
@@ -209,7 +211,7 @@ class Pipeline:
             self._change.notify_all()
         self._name(stacks)
         if sum(map(len, batches)):
-            events = _in_order(np.concatenate(batches) if len(batches) > 1 else batches[0])
+            events = _in_order(_joined(batches)["event"])
             rows = self._batches.arrow(events)
             self._writer.write_events(rows)
             if self._tap is not None:
@@ -232,6 +234,14 @@ class Pipeline:
         self.tally.stacks += len(fresh)
         for stack, space in zip(fresh, self._follower.spaces(fresh), strict=True):
             self._symbolizer.resolve(stack, space)
+
+
+def _joined(batches: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
+    """Batches of records.RECORD as one; as bytes, for NumPy copies structs one by one."""
+    if len(batches) == 1:
+        return batches[0]
+    joined: npt.NDArray[np.void] = np.concatenate([b.view(np.uint8) for b in batches]).view(RECORD)
+    return joined
 
 
 def _in_order(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
