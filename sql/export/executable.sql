@@ -10,10 +10,10 @@ named as (
     select tgid, buildid, arg_max(exe, coalesce(start, 0)) as exe
     from processes where exe is not null group by all
 )
-select coalesce(n.exe, c.command) as path, c.buildid
+select coalesce(n.exe, c.command) as path, coalesce(c.buildid, n.buildid) as buildid
 from counted c
-left join named n on n.tgid = c.tgid and n.buildid is not distinct from c.buildid
-where c.buildid is not null or c.command is not null
+left join named n on n.tgid = c.tgid and (c.buildid is null or c.buildid = n.buildid)
+where coalesce(n.exe, c.command) is not null
 group by all
 order by sum(c.count) desc, path
 limit 1

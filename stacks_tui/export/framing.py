@@ -182,11 +182,17 @@ class Framing:
         lacking = sum(part is None for part in parts)
         if lacking:
             self._task.note(f"{lacking} stacks are not in the recording; they show as one frame.")
-        return [self._lost() if part is None else part for part in parts]
+        return [self._told("[stack not recorded]") if part is None else part for part in parts]
 
-    def _lost(self) -> bytes:
-        line = Line("[stack not recorded]")
-        at = self._locate((None, None, 0, 0, ((line.name, None, 0),)))
+    def nothing(self) -> int:
+        """The index of a stack of one frame which says that there is none.
+
+        Viewers drop a sample without a frame, and their totals would be too small.
+        """
+        return self._keep(self._told("[no stack]"))
+
+    def _told(self, what: str) -> bytes:
+        at = self._locate((None, None, 0, 0, ((what, None, 0),)))
         return np.array([at], np.int32).tobytes()
 
     def _frame_batch(self, batch: pa.RecordBatch) -> list[bytes]:

@@ -107,8 +107,9 @@ def _rows(
         stacks.append(pa.array([], empty.schema.field(0).type))
     table = pa.concat_tables(found, promote_options="permissive")
     index = framing.add(recording, pa.chunked_array(stacks), name)
-    if (index < 0).any():  # a row without a stack still counts: an empty one
-        index[index < 0] = framing.add(recording, pa.array([[]], pa.list_(pa.uint64())), name)[0]
+    bare = (index < 0) | (framing.depths()[index] == 0)
+    if bare.any():
+        index[bare] = framing.nothing()
     table = table.append_column("stack", pa.array(index, pa.int64()))
     return _Rows(_with_cgroups(recording, table, task), types)
 

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stacks_tui import text
@@ -119,6 +119,9 @@ def _from_pairs(out: str, addresses: Sequence[int]) -> list[Lines]:
             file, number = (position[1], position[2]) if position else ("", "?")
             made.append(_line(words[at], file, int(number) if number != "?" else 0, 0))
             at += 2
+        if len(made) > 1 and made[0].linkage_name == made[-1].linkage_name:
+            # where inlined code begins, it names the symbol there instead of the inlined function
+            made[0] = replace(made[0], name="", linkage_name="")
         found.append(tuple(made) if any(one.line for one in made) else ())
     return found
 

@@ -27,7 +27,7 @@ def write_folded(samples: Samples, out: BinaryIO, task: Task) -> None:
     total: dict[str, int] = {}
     for at, places in enumerate(samples.stacks.slices()):
         if sums[at]:
-            name = ";".join([shown[place] for place in reversed(places)]) or "[no stack]"
+            name = ";".join([shown[place] for place in reversed(places)])
             total[name] = total.get(name, 0) + sums[at]
         if at % _LINES == 0:
             task.step("folding", at, len(sums))

@@ -92,7 +92,7 @@ class _Writer:
     def _write_mappings(self) -> list[int]:
         """Write them; returns the mapping's id of each location, 0: none."""
         places: dict[tuple[str, bytes | None], list[Location]] = {}
-        main = self._samples.origin.executable
+        main = self._main()
         if main is not None:
             places[main] = []
         for location in self._samples.stacks.locations:
@@ -115,6 +115,16 @@ class _Writer:
             else ids.get((_KERNEL_NAME, None), 0) * location.kernel
             for location in self._samples.stacks.locations
         ]
+
+    def _main(self) -> tuple[str, bytes | None] | None:
+        """The main binary, by the path that its frames have."""
+        main = self._samples.origin.executable
+        if main is None or main[1] is None:
+            return main
+        for location in self._samples.stacks.locations:
+            if location.module is not None and location.buildid == main[1]:
+                return location.module, location.buildid
+        return main
 
     def _add_mapping(
         self, piece: Any, at: int, key: tuple[str, bytes | None], inside: list[Location]
