@@ -106,7 +106,7 @@ class Session:
         options = self._options
         compiled = DiskCache("bpf", ".obj", 1, 32 << 20)
         tables_cache = open_cache()
-        resolver = Resolver()
+        self._resolver = resolver = Resolver(ask_jvms=options.jvm)
         for closing in (compiled, tables_cache, resolver):
             self._open.callback(closing.close)
         self._programs = Programs(
@@ -316,7 +316,7 @@ class Session:
             outcome,
             elapsed_s=elapsed_s,
             failure=None if failure is None else str(failure),
-            notes=(*self._notes, *outcome.notes),
+            notes=(*self._notes, *self._resolver.advice, *outcome.notes),
         )
 
     def _close_recording(self, end: int, failure: BaseException | None) -> Outcome:
