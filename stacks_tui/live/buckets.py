@@ -118,10 +118,11 @@ class Buckets:
             self._open.reserve(self._keys.capacity)
             _add_events(self._open.columns, ids, duration, amount)
             return
-        late = _Dense(self._keys.capacity)  # told late by another CPU
-        _add_events(late.columns, ids, duration, amount)
+        unique, codes = np.unique(ids, return_inverse=True)  # told late by another CPU
+        columns = np.zeros((3, len(unique)), np.int64)
+        _add_events(columns, codes, duration, amount)
         self._all.reserve(self._keys.capacity)
-        self._add_late(second, late.sums())
+        self._add_late(second, Sums(unique, *columns))
 
     def between(self, begin: int, end: int) -> tuple[Sums, int, int] | None:
         """The sums of a span, seconds since the Unix epoch, and what span it became.
@@ -249,7 +250,9 @@ class Buckets:
         return np.unique(np.concatenate([table[name] for name in ("ustack", "kstack", "wstack")]))
 
 
-def _add_events(columns: npt.NDArray[np.int64], ids: Ids, duration: Ints, amount: Ints) -> None:
+def _add_events(
+    columns: npt.NDArray[np.int64], ids: npt.NDArray[np.integer], duration: Ints, amount: Ints
+) -> None:
     np.add.at(columns[0], ids, 1)
     np.add.at(columns[1], ids, duration)
     np.add.at(columns[2], ids, amount)

@@ -169,11 +169,11 @@ class Keys:
         total += (last & np.uint64(0xFF | EventFlag.PREEMPTED << 8)) * factors[5]
         kind = (last & np.uint64(0xFF)).astype(np.intp)
         for name in ("word0", "waker"):  # waker: with state
-            total += words[:, _COLUMNS[name]] * self._by_kind[name][kind]
+            total += words[:, _COLUMNS[name]] * self._by_kind[name].take(kind)
         duration, amount = words[:, _COLUMNS["duration"]], words[:, _COLUMNS["amount"]]
-        run = np.where(_WAIT[kind], np.minimum(amount, duration), np.uint64(0))
-        total += _exponents(duration - run) * self._by_kind["duration"][kind]
-        total += _exponents(amount) * self._by_kind["amount"][kind]
+        run = np.minimum(amount, duration) * _WAIT.take(kind)
+        total += _exponents(duration - run) * self._by_kind["duration"].take(kind)
+        total += _exponents(amount) * self._by_kind["amount"].take(kind)
         if spans is not None:
             total += spans.astype(np.uint64) * factors[8]
         found: Words = np.maximum(total, np.uint64(1))  # 0: a free slot
@@ -194,7 +194,8 @@ class Keys:
 
     def _find(self, hashes: Words) -> Ids:
         slots = (hashes >> np.uint64(self._shift)).astype(np.intp)
-        found = np.where(self._slot_hash[slots] == hashes, self._slot_id[slots], np.int32(-1))
+        found = self._slot_id.take(slots)
+        found[self._slot_hash.take(slots) != hashes] = -1
         rest = np.flatnonzero(found < 0)
         if len(rest):
             wanted = hashes[rest]

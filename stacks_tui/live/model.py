@@ -7,7 +7,6 @@ lock is held for as long as a batch is added or sums are copied, never while row
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,6 @@ import pyarrow as pa
 
 from stacks_tui.enrich.events import STATES, state_codes
 from stacks_tui.enrich.processes import ProcessRow
-from stacks_tui.enrich.timeline import PID_LIMIT
 from stacks_tui.kinds import Kind
 from stacks_tui.live.buckets import SECONDS_KEPT, Buckets, Sums
 from stacks_tui.live.cells import NONE, UNNAMED, Cells
@@ -39,6 +37,7 @@ CHUNK = 8192
 """Events added at once: they stay in the processor's cache."""
 MOST_SIZE = 1 << 24
 """Frames kept of all stacks (4 bytes each) before those are forgotten that no sum has."""
+_SLOTS = 1 << 16
 STACK_FIELDS = ("ustack", "kstack", "wstack")
 MOST_NAMED = 1 << 17
 """Processes and threads whose names are kept."""
@@ -56,9 +55,7 @@ class Shares:
 class LiveModel:
     """A `session.pipeline.Tap`, and `Totals`."""
 
-    def __init__(self, offset_ns: int = 0) -> None:
-        """`offset_ns`: from the events' clock to the Unix epoch."""
-        self._offset = np.uint64(offset_ns)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._keys = Keys()
         self._rhythm = Rhythm()
@@ -66,7 +63,7 @@ class LiveModel:
         self._stacks = StackTable()
         self._names = Names()
         self._span_numbers: dict[str, int] = {}
-        self._last = np.zeros(PID_LIMIT, np.int32)
+        self._last = np.zeros(_SLOTS, np.intp)
         self._resident: deque[tuple[int, int]] = deque(maxlen=MINUTE + 1)
         """(second, bytes) at the end of seconds."""
         self._places = np.full((0, 3), NONE, np.int32)
@@ -80,11 +77,10 @@ class LiveModel:
 
     # From the writing thread
 
-    def start_clock(self, offset_ns: int, began: int) -> None:
-        """Call before the first events: see `offset_ns`; `began` in ns since the Unix epoch."""
+    def begin(self, began: int) -> None:
+        """The recording begins at this moment, ns since the Unix epoch."""
         with self._lock:
-            self._offset = np.uint64(offset_ns)
-            self._buckets.advance(began // 10**9)
+            self._advance(began // 10**9)
 
     def events(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
         """Add a batch of records.EVENT, in order of time, and the same as schema.EVENTS."""
@@ -125,7 +121,7 @@ class LiveModel:
                 del self._names.resident[tgid]
 
     def advance(self, now: int) -> None:
-        """It is this moment now, ns since the Unix epoch, whether or not anything happens."""
+        """It is this moment now, ns since the Unix epoch, and no event of before is to come."""
         with self._lock:
             self._advance(now // 10**9)
 
@@ -198,27 +194,38 @@ class LiveModel:
 
     def _add(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
         events = np.ascontiguousarray(events)
-        seconds = (events["time"] + self._offset) // np.uint64(10**9)
         spans = self._spans(rows)
-        self._learn(events, rows)
-        starts = [0, *(np.flatnonzero(seconds[1:] != seconds[:-1]) + 1).tolist(), len(events)]
-        for begin, end in itertools.pairwise(starts):
-            second = int(seconds[begin])
+        kinds = np.ascontiguousarray(events["kind"])
+        self._learn(events, kinds, rows)
+        offset = rows.column("timestamp")[0].as_py() - int(events["time"][0])
+        begin, last = 0, (int(events["time"][-1]) + offset) // 10**9
+        while begin < len(events):
+            second = (int(events["time"][begin]) + offset) // 10**9
+            end = len(events)
+            if second != last:
+                over = np.uint64((second + 1) * 10**9 - offset)
+                end = max(int(np.searchsorted(events["time"], over)), begin + 1)
             self._advance(second)
             for at in range(begin, end, CHUNK):
-                until = min(at + CHUNK, end)
-                part = None if spans is None else spans[at:until]
-                self._add_chunk(second, events[at:until], part)
+                part = slice(at, min(at + CHUNK, end))
+                self._add_chunk(
+                    second, events[part], kinds[part], None if spans is None else spans[part]
+                )
+            begin = end
 
     def _add_chunk(
-        self, second: int, events: npt.NDArray[np.void], spans: npt.NDArray[np.int32] | None
+        self,
+        second: int,
+        events: npt.NDArray[np.void],
+        kinds: npt.NDArray[np.uint8],
+        spans: npt.NDArray[np.int32] | None,
     ) -> None:
         ids = self._keys.of_events(events, spans)
         duration = events["duration"].astype(np.int64)
         amount = events["amount"].astype(np.int64)
-        rss = events["kind"] == Kind.RSS
-        if rss.any():
-            amount = np.where(rss, events["word0"].astype(np.int64), amount)  # the change
+        rss = np.flatnonzero(kinds == Kind.RSS)
+        if len(rss):
+            amount[rss] = events["word0"][rss].view(np.int64)  # the change
         self._buckets.add(second, ids, duration, amount)
 
     def _advance(self, second: int) -> None:
@@ -239,12 +246,11 @@ class LiveModel:
     def _over(self, second: int, kinds: npt.NDArray[np.uint8], sums: Sums) -> None:
         self._rhythm.add(second, kinds, (sums.count, sums.duration, sums.amount))
 
-    def _learn(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
+    def _learn(
+        self, events: npt.NDArray[np.void], kinds: npt.NDArray[np.uint8], rows: pa.RecordBatch
+    ) -> None:
         """Names of the threads and processes of a batch, and how much memory they hold."""
-        pids = np.minimum(np.ascontiguousarray(events["pid"]), np.uint32(PID_LIMIT - 1))
-        at = np.arange(len(pids), dtype=np.int32)
-        self._last[pids] = at
-        newest = np.flatnonzero(self._last[pids] == at)
+        newest = self._newest(np.ascontiguousarray(events["pid"]))
         names = self._names
         threads, commands = (_texts(rows.column(one), newest) for one in ("thread", "command"))
         tgids = events["tgid"][newest].tolist()
@@ -258,10 +264,23 @@ class LiveModel:
                 names.commands[tgid] = command
             else:
                 names.commands.setdefault(tgid, "")
-        resident = events[events["kind"] == Kind.RSS]
+        resident = events[kinds == Kind.RSS]
         names.resident.update(
             zip(resident["tgid"].tolist(), resident["amount"].tolist(), strict=True)
         )
+
+    def _newest(self, pids: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
+        """Places of each thread's last event."""
+        found = [np.zeros(0, np.intp)]
+        rest = np.arange(len(pids))
+        while len(rest):
+            mine = pids.take(rest)
+            slots = mine & np.uint32(_SLOTS - 1)
+            self._last[slots] = rest  # of several the last stays
+            last = self._last.take(slots)
+            found.append(rest[last == rest])
+            rest = rest[pids.take(last) != mine]  # another thread has the slot
+        return np.concatenate(found)
 
     def _spans(self, rows: pa.RecordBatch) -> npt.NDArray[np.int32] | None:
         column = rows.column("trace_name")

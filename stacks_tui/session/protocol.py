@@ -89,6 +89,9 @@ class SetRefresh:
 class Stop:
     """End the recording and write it whole; `Ended` follows."""
 
+    end_program: bool = True
+    """Interrupt the launched program first (SIGINT, as ^C does); False: it goes on alone."""
+
 
 Command = Start | SetProgram | DropProgram | AddTarget | DropTarget | SetView | SetRefresh | Stop
 

@@ -41,7 +41,7 @@ def model(told: Story) -> LiveModel:
 
 def fed(told: Story, batch: int = 3000) -> LiveModel:
     model = LiveModel()
-    model.start_clock(OFFSET, OFFSET)
+    model.begin(OFFSET)
     arrow = batches()
     for at in range(0, len(told.events), batch):
         part = told.events[at : at + batch]
@@ -216,7 +216,7 @@ def test_a_graph_holds_every_path(told: Story, model: LiveModel, inverted: bool)
             assert node.parent < at
             places.append((*places[node.parent], node.name))
         found[places[at]] = node.total
-    assert found == {path: total for path, total in wanted.items()}
+    assert found == dict(wanted.items())
     for at, node in enumerate(rows.nodes):
         children = sum(one.total for one in rows.nodes if one.parent == at)
         assert node.own == node.total - children
@@ -282,7 +282,7 @@ def test_a_filter_holds_for_every_event(
         for event in naive(told, Tab.CPU)
         if passes(names[int(event["kstack"])] + names[int(event["ustack"])], event)
     )
-    assert 0 < wanted
+    assert wanted > 0
     assert table(model, View(window=ALL, filter=text)).total == wanted
 
 
@@ -386,7 +386,7 @@ def test_memory_is_bounded_and_nothing_is_left_out(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(buckets, name, most)
     told = story(60_000, 90, seed=7, stacks=500)
     model = fed(told)
-    assert len(model._keys) < 60_000 / 4  # noqa: SLF001
+    assert len(model._keys) < 60_000 / 4
     for tab in KINDS:
         for window in (ALL, Window(60)):
             begin = 0 if window is ALL else 30
@@ -409,7 +409,7 @@ def test_what_comes_late_is_not_lost() -> None:
     later = events[2000:2100].copy()
     mixed = [events[:2000], events[2100:4000], later, events[4000:]]
     model = LiveModel()
-    model.start_clock(OFFSET, OFFSET)
+    model.begin(OFFSET)
     arrow = batches()
     for part in mixed:
         model.events(part, arrow.arrow(part))
