@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Do what these arguments ask; returns the exit code."""
     tell = Teller(PROGRAM, as_json="--json" in argv, debug="--debug" in argv)
     try:
-        result = _command().main(
+        result = command_line().main(
             args=list(argv),
             prog_name=PROGRAM,
             complete_var=_COMPLETION_VARIABLE,
@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _command() -> click.Group:
+def command_line() -> click.Group:
+    """The command, with one of its own for each format."""
     group = _Formats(
         PROGRAM,
         help="Turns a recording into the files of other tools: profiles, flame graphs, traces, "
