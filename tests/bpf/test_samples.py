@@ -26,7 +26,13 @@ def test_as_many_samples_as_there_was_time(tmp_path: Path, hertz: int, company: 
         programs += ",vfs:uk,switch:uk"
     cpu = max(os.sched_getaffinity(0))
     recorded = record(
-        tmp_path / "r", programs, [built("busy"), str(cpu), "5", company, "--truth", "TRUTH"]
+        tmp_path / "r",
+        programs,
+        [built("busy"), str(cpu), "5", company, "--truth", "TRUTH"],
+        *(
+            "--ring-bytes",
+            "64M",
+        ),  # room for the whole flood, should others keep the recorder waiting
     )
     recorded.assert_nothing_lost()
     truth = recorded.truth
