@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Mapping as Named
 from dataclasses import dataclass
@@ -97,9 +97,12 @@ class PythonProcesses:
         self._note = note
         self._memory = memory
         self._files: OrderedDict[_Key, _File | None] = OrderedDict()
-        self._new: deque[_Candidate] = deque()
-        self._waiting: list[_Candidate] = []
-        self._under_way: list[_Candidate] = []
+        self._new: dict[int, dict[_Key, _Candidate]] = {}
+        """By process and file: not looked at yet."""
+        self._waiting: dict[int, _Candidate] = {}
+        """By process: it has CPython, whose interpreter does not run yet."""
+        self._under_way: dict[int, dict[_Key, _Candidate]] = {}
+        """As `_new`: what the thread is at."""
         self._published: OrderedDict[int, _Published] = OrderedDict()
         self._ended: OrderedDict[int, int] = OrderedDict()
         """When processes that have exited became Python."""
@@ -123,7 +126,7 @@ class PythonProcesses:
     def mapped(self, space: AddressSpace, time_ns: int) -> None:
         """A process's address space is this from now on."""
         with self._change:
-            if space.tgid in self._published or self._is_candidate(space.tgid):
+            if space.tgid in self._published or space.tgid in self._waiting:
                 return
             for mapping in space.mappings:
                 if not mapping.path.startswith("/") or mapping.path.startswith("//"):
@@ -133,8 +136,10 @@ class PythonProcesses:
                     file = self._files[key]
                     if file is None or file.refused:
                         continue
-                self._new.append(_Candidate(space.tgid, time_ns, mapping))
-                self._change.notify()
+                new = self._new.setdefault(space.tgid, {})
+                if key not in new:
+                    new[key] = _Candidate(space.tgid, time_ns, mapping)
+                    self._change.notify()
 
     def fork(self, parent: int, child: int, time_ns: int) -> None:
         """A process has a child with a memory like its own."""
@@ -142,10 +147,14 @@ class PythonProcesses:
             published = self._published.get(parent)
             if published is not None:
                 self._publish(child, _Published(time_ns, published.entry))
-            for one in [*self._new, *self._waiting, *self._under_way]:
-                if one.tgid == parent:
-                    self._new.append(_Candidate(child, time_ns, one.mapping))
-                    self._change.notify()
+            same = {**self._under_way.get(parent, {}), **self._new.get(parent, {})}
+            if parent in self._waiting:
+                same[_key(self._waiting[parent].mapping)] = self._waiting[parent]
+            if same:
+                self._new[child] = {
+                    key: _Candidate(child, time_ns, one.mapping) for key, one in same.items()
+                }
+                self._change.notify()
 
     def exec(self, tgid: int) -> None:
         """Its memory is another; what was known of it is void."""
@@ -170,17 +179,12 @@ class PythonProcesses:
             return since is not None and time_ns >= since
 
     def _drop(self, tgid: int) -> _Published | None:
-        self._new = deque(one for one in self._new if one.tgid != tgid)
-        self._waiting = [one for one in self._waiting if one.tgid != tgid]
-        self._under_way = [one for one in self._under_way if one.tgid != tgid]
+        for held in (self._new, self._waiting, self._under_way):
+            held.pop(tgid, None)
         published = self._published.pop(tgid, None)
         if published is not None:
             self._kernel.remove_python(tgid)
         return published
-
-    def _is_candidate(self, tgid: int) -> bool:
-        """Whether a file of the process is known to be CPython, and awaits its interpreter."""
-        return any(one.tgid == tgid for one in self._waiting)
 
     def _publish(self, tgid: int, what: _Published) -> None:
         self._published[tgid] = what
@@ -195,28 +199,37 @@ class PythonProcesses:
                 if not self._running:
                     return
                 now = time.monotonic()
-                due = [one for one in self._waiting if one.due <= now]
+                due = [one for one in self._waiting.values() if one.due <= now]
                 if not (self._new or due):
-                    next_due = min((one.due for one in self._waiting), default=None)
+                    next_due = min((one.due for one in self._waiting.values()), default=None)
                     self._change.wait(None if next_due is None else next_due - now)
                     continue
-                candidates = [*self._new, *due]
-                self._new.clear()
-                self._waiting = [one for one in self._waiting if one.due > now]
-                self._under_way = list(candidates)
+                self._under_way, self._new = self._new, {}
+                for one in due:
+                    del self._waiting[one.tgid]
+                    self._under_way.setdefault(one.tgid, {})[_key(one.mapping)] = one
+                candidates = [c for several in self._under_way.values() for c in several.values()]
             for candidate in candidates:
                 self._consider(candidate)
 
+    def _is_under_way(self, candidate: _Candidate) -> bool:
+        """False where an exec or exit came in between."""
+        asked = self._under_way.get(candidate.tgid, {})
+        return asked.get(_key(candidate.mapping)) is candidate
+
     def _consider(self, candidate: _Candidate) -> None:
+        with self._change:
+            if candidate.tgid in self._published or not self._is_under_way(candidate):
+                return
         file = self._file(candidate)
         if file is None or file.refused:
             return
         found, entry, reason = self._ask(file, candidate)
         with self._change:
-            if candidate.tgid in self._published or found is None:
+            if found is None or not self._is_under_way(candidate):
                 return
-            if not any(one is candidate for one in self._under_way):
-                return  # an exec or exit came in between
+            if candidate.tgid in self._published:
+                return
             if found is Found.GOOD:
                 file.good = True
                 self._publish(candidate.tgid, _Published(candidate.since, entry))
@@ -229,7 +242,7 @@ class PythonProcesses:
                     return
             candidate.due = time.monotonic() + candidate.delay
             candidate.delay = min(2 * candidate.delay, LAST_RETRY_S)
-            self._waiting.append(candidate)
+            self._waiting[candidate.tgid] = candidate
 
     def _ask(self, file: _File, candidate: _Candidate) -> tuple[Found | None, bytes, str]:
         """(what a process says of itself, its entry, what is wrong); None: it is gone."""
