@@ -174,6 +174,10 @@ static __always_inline u32 copy_stack(struct work *w) {
   u32 at = w->base & 127, words = 0, piece = PIECE, zero = 0, most = words_to_copy(w);
   struct budget *b = budgets.lookup(&zero);
   if (most < PIECE) piece = SMALL_PIECE;
+  // A frame just made may reach to a page that is not there yet; its callers' are.
+  u64 from = w->regs.sp, word;
+  if (bpf_probe_read_user(&word, sizeof(word), (void *)from)) from = (from | 4095) + 1;
+  w->regs.ss = from;  // for the user side, which has no use for the segment
   __builtin_memcpy(&w->frames[at], &w->regs, sizeof(w->regs));
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < COPY_PIECES + PIECE / SMALL_PIECE; i++) {
@@ -182,7 +186,7 @@ static __always_inline u32 copy_stack(struct work *w) {
     if (words >= most) break;
     if (piece == PIECE && words + PIECE > most) piece = SMALL_PIECE;
     if (!bpf_probe_read_user(&w->frames[to & (FRAMES - 1)], (piece & (2 * PIECE - 1)) * 8,
-                             (void *)w->regs.sp + words * 8)) {
+                             (void *)from + words * 8)) {
       words += piece;
     } else if (piece == PIECE) {
       piece = SMALL_PIECE;  // near the stack's base

@@ -38,8 +38,9 @@ TABLES_KEPT = 64
 UNREADABLE_S = 1.0
 """How long a file that couldn't be opened isn't tried again."""
 
-_BP, _START_STACK, _IP, _SP = 4, 15, 16, 19
-"""Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax."""
+_BP, _START_STACK, _IP, _SP, _FROM = 4, 15, 16, 19, 20
+"""Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax, and
+where the copy begins at ss."""
 _BY_DWARF = (10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0)
 """DWARF's register numbers 0…15 (System V ABI, x86-64) as places in struct pt_regs."""
 _CALLEE_SAVED = (3, 12, 13, 14, 15)
@@ -85,10 +86,10 @@ class LateUnwinder:
     def unwind(
         self, words: npt.NDArray[np.uint64], space: AddressSpace | None, tgid: int
     ) -> LateStack:
-        """Walk a copy (`REGISTERS` words, then the stack from rsp on) as the BPF side would."""
+        """Walk a copy (`REGISTERS` words, then the stack) as the BPF side would."""
         registers = [int(word) for word in words[:REGISTERS]]
         memory = words[REGISTERS:].tobytes()
-        low = registers[_SP]
+        low = registers[_FROM]
         whole = len(words) - REGISTERS >= WHOLE_COPY
         start_stack = registers[_START_STACK]
         ip, sp, bp = registers[_IP], registers[_SP], registers[_BP]
