@@ -32,7 +32,8 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   new.mm = read_u64((u64)current_task() + TASK_MM);
   new.fresh = 1;
   if ((c->want[PROGRAM_RSS] & WANT_ACTIVE) && traced(c)) {
-    residents.update(&tgid, &new);
+    struct resident *known = residents.lookup(&tgid);
+    if (!known || known->mm != new.mm) residents.update(&tgid, &new);
   } else {
     residents.delete(&tgid);
   }

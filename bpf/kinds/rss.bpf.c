@@ -85,7 +85,7 @@ int on_rss(struct bpf_raw_tracepoint_args *ctx) {
     struct resident first = {};
     count_all(c, &first, mm);
     // After an exec it has grown from nothing; where it existed before, growth is known from here on.
-    first.stored = r && r->mm == mm ? 0 : total_pages(&first);
+    first.stored = r ? 0 : total_pages(&first);
     residents.update(&tgid, &first);
     r = residents.lookup(&tgid);
     if (!r) return 0;

@@ -34,7 +34,7 @@ PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net
 """`enum program` of bpf/maps.h."""
 
 DEFAULT_RING_BYTES = 32 << 20
-STACK_RING_BYTES = 8 << 20
+LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
@@ -88,7 +88,7 @@ class Programs:
         self._open = contextlib.ExitStack()
         sizes = {
             "events": ring_bytes,
-            "stacks": max(min(STACK_RING_BYTES, ring_bytes), 1 << 16),
+            "stacks": max(ring_bytes // 2, LEAST_STACK_RING_BYTES),
             "rows": row_chunks,
         }
         self._maps = {shape.name: self._make_map(shape, sizes) for shape in self._code.maps}

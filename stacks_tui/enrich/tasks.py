@@ -26,7 +26,7 @@ from stacks_tui.enrich.processes import Process, ProcessRow, RowDraft, finish, r
 from stacks_tui.enrich.timeline import ABSENT, PID_LIMIT, UNKNOWN, Timeline
 from stacks_tui.spaces import AddressSpace
 
-HORIZON_NS = 5_000_000_000
+HORIZON_NS = 15_000_000_000
 """What changed or ended is still known for this long."""
 
 
