@@ -141,7 +141,7 @@ class StacksApp(App[Left]):
         """Take the user's keys, then begin."""
         self.set_keymap(dict(self.taste.keys))
         if self._wanted.start is not None:
-            self.begin(replace(self._wanted.start, view=self.main.desk.view))
+            self.begin(self._wanted.start)
         elif self._wanted.path is not None:
             self.look_at(self._wanted.path)
         else:
@@ -161,6 +161,7 @@ class StacksApp(App[Left]):
 
     def begin(self, start: Start) -> None:
         """Collect."""
+        start = replace(start, view=self.main.wanted(), refresh_hz=self.refresh_hz)
         self._started = start
         self.live, self.ended, self.directory = True, None, ""
         self.main.now("starting", what_is_started(start))
@@ -171,12 +172,11 @@ class StacksApp(App[Left]):
         self.live = False
         self.directory = str(path)
         self.main.now("recording" if self.ended is None else "ended")
-        view = self.main.desk.view
-        if not view.window.end:
-            view = replace(view, window=words.WINDOWS[-1][1])
-            self.main.desk.view = view
+        desk = self.main.desk
+        if not desk.view.window.end:
+            desk.view = replace(desk.view, window=words.WINDOWS[-1][1])
         try:
-            self._take(self._open_recording(path, view))
+            self._take(self._open_recording(path, self.main.wanted()))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it is said
             self.tell(f"can't open {path}: {error}", "error")
 
@@ -184,7 +184,7 @@ class StacksApp(App[Left]):
         """Collect the same again, into a new folder."""
         if self._started is not None and not self.live:
             options = replace(self._started.options, directory=None)
-            self.begin(replace(self._started, options=options, view=self.main.desk.view))
+            self.begin(replace(self._started, options=options))
 
     def _take(self, source: Source) -> None:
         self._leave_source()

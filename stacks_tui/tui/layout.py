@@ -62,11 +62,11 @@ def lay_out(
     `zoom`: the path of the frame that takes the whole width, with all above it.
     """
     nodes = graph.nodes
-    wide = find(graph, zoom)
-    above = set()
-    while wide > 0:
-        wide = nodes[wide].parent
-        above.add(wide)
+    above: dict[int, int] = {}  # a frame above the zoomed one → the child that leads there
+    at = find(graph, zoom)
+    while at > 0:
+        above[nodes[at].parent] = at
+        at = nodes[at].parent
     wanted = weights(graph, compares=compares)
     children: list[list[int]] = [[] for _ in nodes]
     depth = [0] * len(nodes)
@@ -89,7 +89,7 @@ def lay_out(
         while len(levels) <= depth[at]:
             levels.append([])
         levels[depth[at]].append(Box(at, first, last))
-        some = children[at]
+        some = [above[at]] if at in above else children[at]
         claimed = sum(wanted[one] for one in some)
         if at not in above:
             claimed = max(wanted[at], claimed)

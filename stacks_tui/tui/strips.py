@@ -45,7 +45,7 @@ def title(state: State, view: View, snap: Snapshot | None) -> tuple[list[Spot], 
     right: list[Spot] = []
     mode, look = _MODES[state.mode]
     if snap is not None:
-        who = f"· {text.count(snap.processes)} processes · {text.count(snap.threads)} threads "
+        who = f"· {_several(snap.processes, 'process', 'es')} · {_several(snap.threads, 'thread')} "
         short = f"· {text.si(snap.processes)} p · {text.si(snap.threads)} t "
         left.append(Spot(who, rank=5, short=short))
         at = snap.time if state.mode in ("live", "paused") else snap.end
@@ -57,6 +57,10 @@ def title(state: State, view: View, snap: Snapshot | None) -> tuple[list[Spot], 
     window = words.window_name(view.window, 0, began)
     right.append(Spot(f"  {window} ▾ ", "name", "choose_window"))
     return left, right
+
+
+def _several(number: int, what: str, ending: str = "s") -> str:
+    return f"{text.count(number)} {what}{ending if number != 1 else ''}"
 
 
 def kinds(

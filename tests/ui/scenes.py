@@ -90,6 +90,12 @@ class Scene:
         elif isinstance(command, Stop):
             self.push(Ended("/data/20231114-worker"))
 
+    def answering(self, view: View) -> Scene:
+        """This scene, with its first snapshot on the way."""
+        self._view = view
+        self.tick()
+        return self
+
     def tick(self) -> None:
         """One snapshot more of what was asked last."""
         self.push(self.snapshot(self._view))
@@ -213,7 +219,10 @@ def options(*names: str) -> RecordOptions:
 def live_app(scene: Scene | None = None, config: Config | None = None) -> StacksApp:
     scene = scene or Scene()
     return StacksApp(
-        Wanted(Start(options("worker"))), config or Config(), lambda start: scene, _no_recording
+        Wanted(Start(options("worker"))),
+        config or Config(),
+        lambda start: scene.answering(start.view),
+        _no_recording,
     )
 
 
@@ -223,7 +232,7 @@ def recording_app(scene: Scene, config: Config | None = None) -> StacksApp:
         Wanted(path=Path("/data/20231114-worker")),
         config or Config(),
         lambda start: scene,
-        lambda path, view: scene,
+        lambda path, view: scene.answering(view),
     )
 
 

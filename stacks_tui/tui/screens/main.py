@@ -96,6 +96,8 @@ class MainScreen(Screen[None]):
         self.mode = "starting"
         self._what = ""
         self._phase = ""
+        self._parts = 0
+        """How many widgets it has; 0: they are not there yet."""
         self._snap: Snapshot | None = None
         self._shown: Snapshot | None = None
         """The snapshot whose rows stand on the screen."""
@@ -133,13 +135,21 @@ class MainScreen(Screen[None]):
         yield Bar(id="keys")
 
     def on_mount(self) -> None:
-        """Draw what is known: nothing yet."""
+        """Draw what is known by now."""
+        self._parts = len(self.children)
         self.query_one("#detail", Paper).can_focus = False
+        if self._snap is not None:
+            self.take(self._snap)
         self._draw()
 
     def on_resize(self) -> None:
         """What fits is another matter now."""
         self.call_after_refresh(self._draw)
+
+    @property
+    def _ready(self) -> bool:
+        """All its widgets are there: not yet before it is mounted, and no longer when it goes."""
+        return 0 < self._parts <= len(self.children)
 
     # what the app tells
 
@@ -151,11 +161,14 @@ class MainScreen(Screen[None]):
         self._phase = phase if phase is not None else self._phase
         if mode in ("live", "recording", "ended"):
             self._phase = ""
-        if self.is_mounted:
-            self._draw()
+        self._draw()
 
     def opened(self) -> None:
         """There is a recording."""
+        if not self._ready:
+            if not self._parts:
+                self.call_later(self.opened)
+            return
         folder = Path(self.stacks.directory).name
         if not self.stacks.live and not self._what:
             self._what = text.printable(folder)
@@ -184,6 +197,8 @@ class MainScreen(Screen[None]):
         """A snapshot came."""
         first = self._snap is None
         self._snap = snap
+        if not self._ready:
+            return
         if self.mode == "starting" and snap.live and snap.received:
             self.mode, self._phase = "live", ""
         if first and self.mode in ("recording", "ended") and not snap.live:
@@ -196,19 +211,23 @@ class MainScreen(Screen[None]):
         self._draw()
 
     def _answers(self, asked: View) -> bool:
-        """Whether rows that answer this may be shown: only what is chosen may differ."""
-        return replace(asked, selected="") == replace(self._wanted(), selected="")
+        """Whether rows that answer this may be shown: what is chosen, and how much, may differ."""
+        wanted = self.desk.view
+        return wanted == replace(
+            asked, selected=wanted.selected, names=wanted.names, top=wanted.top
+        )
 
     # asking
 
     def _ask(self, changed: bool = True) -> None:
         """Ask for the view of the desk, if it is another one."""
         if changed:
-            self.stacks.ask(self._wanted())
+            self.stacks.ask(self.wanted())
             self._switch()
             self._draw()
 
-    def _wanted(self) -> View:
+    def wanted(self) -> View:
+        """The view to ask for: the desk's, with as many rows as can be looked at."""
         tall = self.size.height if self.size.height else 24
         view = self.desk.view
         needs = 64 if view.group in (Group.STACK, Group.WAKER) else 12
@@ -232,7 +251,7 @@ class MainScreen(Screen[None]):
 
     def _draw(self) -> None:
         """All but the rows."""
-        if not self.is_mounted:
+        if not self._ready:
             return
         snap = self._snap
         view = self.desk.view
@@ -373,7 +392,7 @@ class MainScreen(Screen[None]):
             self.desk.go(selected=key)
             if self._select is not None:
                 self._select.stop()
-            self._select = self.set_timer(_SELECT_S, lambda: self.stacks.ask(self._wanted()))
+            self._select = self.set_timer(_SELECT_S, lambda: self.stacks.ask(self.wanted()))
 
     # what the widgets say
 
@@ -553,7 +572,7 @@ class MainScreen(Screen[None]):
     def _set_filter(self, value: str) -> None:
         if self.query_one("#filter").has_class("-open"):
             self.desk.view = replace(self.desk.view, filter=value.strip())
-            self.stacks.ask(self._wanted())
+            self.stacks.ask(self.wanted())
             self._draw()
 
     @on(Input.Submitted, "#filter")
@@ -802,7 +821,7 @@ class MainScreen(Screen[None]):
             elif self.stacks.options_for is not None and self.stacks.directory == "":
                 begun = start(self.stacks.options_for, picked, self.stacks)
                 if begun is not None:
-                    self.stacks.begin(replace(begun, view=self.desk.view))
+                    self.stacks.begin(begun)
                     return
         if not self.stacks.live and not self.stacks.directory:
             self.app.exit()
