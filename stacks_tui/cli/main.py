@@ -14,7 +14,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,9 +26,10 @@ from stacks_tui import __version__, text
 from stacks_tui.cli import argv as arguments
 from stacks_tui.cli import options, streams
 from stacks_tui.errors import MachineError, StacksError, UsageError
-from stacks_tui.kinds import ProgramSpec
+from stacks_tui.kinds import ProgramSpec, parse_programs
 
 if TYPE_CHECKING:
+    from stacks_tui.config import Config
     from stacks_tui.session.options import RecordOptions
     from stacks_tui.session.status import Outcome
 
@@ -76,6 +77,12 @@ class Request:
     """The program after `--` and its arguments; None: no `--`, empty: nothing after it."""
     given: frozenset[str]
     """Names of the parameters that the command line itself gave."""
+
+    @property
+    def targeted(self) -> bool:
+        """Something to record is named."""
+        named = self.commands or self.pids or self.cgroup or self.everything
+        return bool(named) or self.launch is not None
 
 
 def run() -> NoReturn:
@@ -173,21 +180,26 @@ def _start(ctx: click.Context, /, **values: Any) -> int:
         return _doctor(request)
     if mode == "open_dir":
         return _open(request)
+    if mode == "live":
+        return _live(request)
     return _record(request)
 
 
 def _mode(request: Request) -> str:
-    """The one thing asked for.
+    """The one thing asked for; nothing named: the live screen.
 
     Raises:
-        UsageError: none, two that exclude each other, or an option without meaning for it.
+        UsageError: no terminal for the screen, two that exclude each other, or an option without
+            meaning for it.
     """
     modes = [name for name in _MODES if name in request.given]
     if len(modes) > 1:
         first, second = (_MODES[name] for name in modes[:2])
         raise UsageError(f"{first} and {second} exclude each other; give one of them.")
     if not modes:
-        raise UsageError("the live screen is not in this version; add --record.")
+        if not _on_screen() or "json" in request.given:
+            raise UsageError("the live screen needs a terminal of its own; add --record.")
+        return "live"
     mode = modes[0]
     if mode != "record":
         spare = sorted(request.given - _ALWAYS - {mode})
@@ -241,12 +253,81 @@ def _doctor_process(pid: int, *, as_json: bool) -> int:
     return 0
 
 
+def _on_screen() -> bool:
+    """Whether a person sees what is printed, and can answer."""
+    return all(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))  # drawn on stderr
+
+
 def _open(request: Request) -> int:
+    directory = Path(request.open_dir) if request.open_dir else None
+    if _on_screen() and not request.json:
+        return _open_screen(directory)
+
     from stacks_tui.session.summary import summarize
 
-    directory = Path(request.open_dir) if request.open_dir else None
     _show(summarize(directory), as_json=request.json)
     return 0
+
+
+def _open_screen(directory: Path | None) -> int:
+    from stacks_tui.owner import invoking_user
+    from stacks_tui.store.reader import last_recording, open_recording
+
+    user = invoking_user()
+    path = last_recording(user) if directory is None else directory
+    taste = _taste()
+    open_recording(path, user).close()  # what is wrong with it is said before the screen opens
+
+    from stacks_tui.tui.app import Wanted
+    from stacks_tui.tui.run import show
+
+    return show(Wanted(path=path), taste).exit_code
+
+
+def _taste() -> Config:
+    """The user's configuration, held against what the screen knows."""
+    from stacks_tui import config
+    from stacks_tui.owner import invoking_user
+    from stacks_tui.tui.keys import known_ids
+
+    user = invoking_user()
+    taste = config.load(user)
+    config.check_keys(taste, known_ids(), str(config.config_path(user)))
+    return taste
+
+
+def _live(request: Request) -> int:
+    taste = _taste()
+    if taste.programs is not None and "programs" not in request.given:
+        request = replace(request, programs=parse_programs(taste.programs))
+
+    from stacks_tui.capture import targets
+    from stacks_tui.doctor import checks
+    from stacks_tui.session.protocol import Start
+    from stacks_tui.tui.app import Wanted
+    from stacks_tui.tui.run import show
+
+    def options_for(pids: tuple[int, ...], names: tuple[str, ...]) -> Start:
+        picked = replace(request, pids=(pids,), commands=names)
+        wanted = record_options(picked)
+        targets.check(wanted.targets)
+        return Start(wanted, refresh_hz=taste.refresh_hz)
+
+    if request.targeted:
+        wanted = record_options(request)
+        notes = targets.check(wanted.targets)
+        checks.require(checks.to_record())
+        left = show(Wanted(Start(wanted, refresh_hz=taste.refresh_hz)), taste, notes=notes)
+    else:
+        checks.require(checks.to_record())
+        left = show(Wanted(), taste, options_for)
+    if left.outcome is not None:
+        _show(left.outcome, as_json=False)
+    elif left.directory:
+        print(f"recording: {text.printable(left.directory)}")
+    if left.failure:
+        raise StacksError(left.failure)
+    return left.exit_code or left.exit_status or 0
 
 
 def _record(request: Request) -> int:

@@ -27,7 +27,8 @@ GROUPS: tuple[tuple[str, tuple[click.Option, ...]], ...] = (
                 flag_value="",
                 default=None,
                 metavar="[DIR]",
-                help="Summarize a recording, recovering one that was killed. Default: the last.",
+                help="Look at a recording, recovering one that was killed; not on a terminal: "
+                "summarize it. Default: the last.",
             ),
             click.Option(
                 ["--doctor"],
@@ -181,12 +182,14 @@ file and network IO. Each event is kept with its stack, in Parquet files that Du
 Polars read. COMMAND is the name of a process or thread, as ps and top show it."""
 
 _EXAMPLES = (
+    ("nginx", "the live screen: by name, now and later"),
+    ("-- python3 job.py", "launch it, and see what it does"),
     ("--record --duration 10 -- python3 job.py", "launch and record it"),
     ("--record nginx", "by name, now and later"),
     ("--record --pid 1234,5678 --follow", "these, their children"),
     ("--record --all -p profile:uk:99", "CPU, the whole machine"),
     ("--record -p switch:uk,vfs:u postgres", "waits and file IO"),
-    ("--open", "what the last one holds"),
+    ("--open", "the last one, on the screen"),
     ("--doctor", "what this machine can do"),
 )
 
