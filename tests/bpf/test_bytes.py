@@ -10,6 +10,9 @@ from workloads import SOURCES, block_backed, built
 
 pytestmark = pytest.mark.bpf
 
+ROOM = ("--ring-bytes", "128M")
+"""For all that happens in the tens of milliseconds that these workloads take, stacks included."""
+
 BY_THREAD = """
 select pid, kind, count(*)::ubigint as calls, sum(amount)::ubigint as bytes
 from events group by all
@@ -24,7 +27,9 @@ def tally(rows: list[Row], tid: int, kind: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("stacks", ["", ":uk"])
 def test_every_family_of_reads_and_writes_to_the_byte_and_call(tmp_path: Path, stacks: str) -> None:
-    recorded = record(tmp_path / "r", f"vfs{stacks}", [built("vfs"), tmp_path, "--truth", "TRUTH"])
+    recorded = record(
+        tmp_path / "r", f"vfs{stacks}", [built("vfs"), tmp_path, "--truth", "TRUTH"], *ROOM
+    )
     recorded.assert_nothing_lost()
     rows = recorded.rows(BY_THREAD)
     families = recorded.truth["families"]
@@ -62,7 +67,7 @@ def test_time_in_a_call_is_its_duration(tmp_path: Path) -> None:
 
 
 def test_sockets_to_the_byte_and_call(tmp_path: Path) -> None:
-    recorded = record(tmp_path / "r", "net:uk", [built("net"), "--truth", "TRUTH"])
+    recorded = record(tmp_path / "r", "net:uk", [built("net"), "--truth", "TRUTH"], *ROOM)
     recorded.assert_nothing_lost()
     rows = recorded.rows(BY_THREAD)
     exchanges = recorded.truth["exchanges"]
