@@ -11,12 +11,14 @@ from stacks_tui import text
 from stacks_tui.live import measures
 from stacks_tui.live.snapshot import Processes, ProcessRow, Row, Table
 from stacks_tui.live.view import Group, Measure, Tab, View
-from stacks_tui.tui import words
+from stacks_tui.tui import plumbing, words
 from stacks_tui.tui.cells import Piece, bar, fit
 from stacks_tui.tui.widgets.table import Column, Line
 
 REST_KEY = ("rest",)
 OTHER_KEY = ("other",)
+_PLAIN = (Tab.CPU, Tab.RSS)
+"""Where the leaf itself is what matters, be it the kernel's."""
 _WITH_TOTAL = (Group.LEAF, Group.MODULE)
 _BAR = 8
 _LONGEST = 4096
@@ -99,7 +101,7 @@ def _line(
         "duration_ns": text.duration(row.duration_ns),
         "mean": _mean(row, table, view),
         "change": ((words.change(row.change), _direction(row.change)),),
-        "label": label(row, view.group),
+        "label": label(row, view.group, plain=view.tab in _PLAIN),
         "module": words.module_name(row.module),
     }
     return Line(row.key, tuple(cells[one.key] for one in shown), "pinned" if pinned else "")
@@ -144,8 +146,11 @@ def _direction(part: float) -> str:
     return "rise" if part > 0 else "fall" if part < 0 else "dim"
 
 
-def label(row: Row, group: Group) -> str | tuple[Piece, ...]:
-    """What the row is: a stack leaf first with its callers, or a name."""
+def label(row: Row, group: Group, *, plain: bool = True) -> str | tuple[Piece, ...]:
+    """What the row is: a stack leaf first with its callers, or a name.
+
+    Not `plain`: the user's leaf first, after the one frame of the kernel that says what it does.
+    """
     if group not in (Group.STACK, Group.WAKER):
         shown = text.printable(row.label[:_LONGEST]) or "(none)"
         if group in (Group.PROCESS, Group.THREAD) and (row.pid or row.tgid):
@@ -154,10 +159,16 @@ def label(row: Row, group: Group) -> str | tuple[Piece, ...]:
     names = row.names or ((row.label,) if row.label else ())
     if not names:
         return (("(no stack)", "caller"),)
+    pieces: list[Piece] = []
+    entered = 0 if plain else plumbing.boundary(names)
+    if entered and entered < len(names):
+        does = plumbing.telling(names[:entered])
+        pieces = [(f"{text.printable(does[:80])} │ ", "kernel")] if does else []
+        names = names[entered:]
     leaf = text.printable(names[0][:_LONGEST])
-    pieces: list[Piece] = [(leaf, "leaf")]
+    pieces.append((leaf, "leaf"))
     if group is Group.WAKER and row.label and row.label != names[0]:
-        pieces = [(text.printable(row.label[:200]) + ": ", "kernel"), *pieces]
+        pieces = [(text.printable(row.label[:200]) + ": ", "pinned"), *pieces]
     callers = "".join(f" ← {text.printable(name[:200])}" for name in names[1:])
     if callers:
         pieces.append((callers, "caller"))

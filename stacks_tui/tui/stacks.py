@@ -8,7 +8,7 @@ from __future__ import annotations
 from stacks_tui import text
 from stacks_tui.live.snapshot import Detail, FrameInfo, Row
 from stacks_tui.live.view import View
-from stacks_tui.tui import words
+from stacks_tui.tui import plumbing, words
 from stacks_tui.tui.cells import fit, shorten, spark, tail_of
 from stacks_tui.tui.widgets.paper import PaperLine
 
@@ -76,7 +76,9 @@ def lines(
     room = height - 1
     waker = detail.waker if detail is not None and detail.key == row.key else ()
     if waker and room >= 6:
+        waker = tuple(plumbing.condensed(waker, 2))
         room -= min(4, len(waker) + 1)
+    names = plumbing.condensed(names, room)
     shown = names if len(names) <= room else names[: max(0, room - 1)]
     found += [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(shown)]
     if len(shown) < len(names):

@@ -210,6 +210,13 @@ class MainScreen(Screen[None]):
             self._draw_rows(snap)
         self._draw()
 
+    @property
+    def settled(self) -> bool:
+        """What stands on the screen answers what was asked for last, with its details."""
+        if self._shown is None or not self._answers(self._shown.view):
+            return False
+        return self._row() is None or self._detail() is not None
+
     def _answers(self, asked: View) -> bool:
         """Whether rows that answer this may be shown: what is chosen, and how much, may differ."""
         wanted = self.desk.view
@@ -230,8 +237,8 @@ class MainScreen(Screen[None]):
         """The view to ask for: the desk's, with as many rows as can be looked at."""
         tall = self.size.height if self.size.height else 24
         view = self.desk.view
-        needs = 64 if view.group in (Group.STACK, Group.WAKER) else 12
-        return replace(view, names=min(needs, 24), top=max(200, tall * 4))
+        needs = 24 if view.group in (Group.STACK, Group.WAKER) else 1  # also beyond the kernel's
+        return replace(view, names=needs, top=max(200, tall * 4))
 
     def _switch(self) -> None:
         panel = self.desk.view.panel

@@ -1,0 +1,181 @@
+"""The screen over a real recording (tests/recordings/mixed): its numbers, and how it looks.
+
+A picture is compared only with the Textual that it was accepted with: drawing changes within 8.x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import textual
+from pilots import NARROW, NORMAL, WIDE, Size, on_screen, text_of, until
+from textual.pilot import Pilot
+
+from stacks_tui.config import Config
+from stacks_tui.live.snapshot import Table as TableRows
+from stacks_tui.live.view import View
+from stacks_tui.session.playback import RecordingSource
+from stacks_tui.session.protocol import Start
+from stacks_tui.session.source import Source
+from stacks_tui.store.reader import open_recording
+from stacks_tui.tui.app import Left, StacksApp, Wanted
+from stacks_tui.tui.view_sql import sql_of
+from stacks_tui.tui.widgets.sql import SqlPrompt
+from stacks_tui.tui.widgets.table import Table
+
+RECORDING = Path(__file__).resolve().parents[1] / "recordings" / "mixed"
+PICTURED_WITH = "8.2.8"
+
+
+def no_collector(start: Start) -> Source:
+    raise AssertionError("nothing is to be collected")
+
+
+def app_of(theme: str = "dark") -> StacksApp:
+    wanted = Wanted(path=RECORDING)
+    return StacksApp(wanted, Config(theme=theme), no_collector, RecordingSource)
+
+
+async def settle(pilot: Pilot[Left], app: StacksApp) -> None:
+    await until(pilot, lambda: app.main.settled)
+    await pilot.pause(0.3)
+    await until(pilot, lambda: app.main.settled)
+
+
+@pytest.mark.parametrize("tab", ["cpu", "blocked", "runnable", "rss", "vfs", "slices"])
+@pytest.mark.parametrize("group", ["leaf", "stack", "module"])
+def test_the_table_its_sql_and_its_total_agree(tab: str, group: str) -> None:
+    """Every number of the table is what the shown SQL gives, asked of DuckDB."""
+    from dataclasses import replace
+
+    from stacks_tui.live.view import Group, Tab
+
+    app = app_of()
+    found: list[tuple[TableRows, View, int, int]] = []
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        app.main.desk.go(tab=Tab(tab), group=Group(group))
+        app.main._ask()
+        await settle(pilot, app)
+        snap = app.main._shown
+        assert snap is not None
+        assert isinstance(snap.rows, TableRows)
+        found.append((snap.rows, snap.view, snap.begin, snap.end))
+
+    on_screen(app, steps)
+    rows, view, begin, end = found[0]
+    assert rows.rows
+    whole = replace(view, top=100_000)
+    with open_recording(RECORDING) as recording:
+        answer = recording.table(sql_of(whole, begin, end)).to_pylist()
+    if group == "stack":
+        assert sum(row["value"] for row in answer) == rows.total
+        return
+    by_label = {row["label"] or "[no module]": row["value"] or 0 for row in answer}
+    for row in rows.rows[:10]:
+        if not row.label.startswith("["):
+            assert by_label[row.label] == sum(
+                one.own for one in rows.rows if one.label == row.label
+            ), row.label
+
+
+def test_sql_answers_and_reads_no_file() -> None:
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("colon")
+        prompt = app.main.query_one(SqlPrompt)
+        prompt.put("select count(*) as n from events where kind = 'vfs_write'")
+        await pilot.press("ctrl+j")
+        table = prompt.query_one("#sql_rows", Table)
+        await until(pilot, lambda: table.lines)
+        with open_recording(RECORDING) as recording:
+            (row,) = recording.table(
+                "select count(*) n from events where kind = 'vfs_write'"
+            ).to_pylist()
+        assert table.lines[0].cells == (str(row["n"]),)
+        for query in ("select * from read_text('/etc/passwd')", "drop view events", "selec"):
+            prompt.put(query)
+            await pilot.press("ctrl+j")
+            await until(pilot, lambda: prompt._result is None and not table.lines)
+        assert "root:" not in text_of(app)
+
+    on_screen(app, steps, WIDE)
+
+
+def test_a_long_query_is_stopped_and_never_holds_up_the_screen() -> None:
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("colon")
+        prompt = app.main.query_one(SqlPrompt)
+        prompt.put(
+            "select count(*) from range(100000000000) a, range(1000) b where a.range % 7 = 3"
+        )
+        await pilot.press("ctrl+j")
+        await until(pilot, lambda: prompt._session and prompt._session.running)
+        await pilot.pause(0.3)
+        assert "running" in text_of(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: "stopped" in text_of(app))
+        assert prompt._session is not None
+        await until(pilot, lambda: prompt._session and not prompt._session.running)
+
+    on_screen(app, steps, WIDE)
+
+
+def test_pprof_at_once_holds_the_totals_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("p")
+        await until(pilot, lambda: list(tmp_path.glob("mixed-cpu.pb.gz")))
+        await until(pilot, lambda: app.screen is app.main)
+
+    on_screen(app, steps)
+    from stacks_tui.export.job import Job, preview
+    from stacks_tui.export.registry import find_format
+
+    job = Job((RECORDING,), find_format("pprof"), ("cpu",))
+    totals = {kind.name: total for kind, total in preview(job).totals}
+    snap = app.main._shown
+    assert snap is not None
+    assert isinstance(snap.rows, TableRows)
+    assert snap.rows.total in totals.values()
+
+
+PICTURES: dict[str, tuple[tuple[str, ...], Size, str]] = {
+    "stacks-80": ((), NARROW, "dark"),
+    "stacks-100": ((), NORMAL, "light"),
+    "stacks-140": ((), WIDE, "dark"),
+    "blocked-80": (("tab",), NARROW, "light"),
+    "flame-80": (("f",), NARROW, "dark"),
+    "flame-140": (("f",), WIDE, "light"),
+    "calls-100": (("c",), NORMAL, "dark"),
+    "threads-140": (("O",), WIDE, "dark"),
+    "timeline-100": (("t",), NORMAL, "light"),
+    "help-80": (("question_mark",), NARROW, "dark"),
+}
+
+
+@pytest.mark.skipif(
+    textual.__version__ != PICTURED_WITH, reason=f"pictures are of Textual {PICTURED_WITH}"
+)
+@pytest.mark.parametrize("name", PICTURES)
+def test_how_it_looks(name: str, snap_compare: Callable[..., bool]) -> None:
+    pressed, size, theme = PICTURES[name]
+
+    async def reach(pilot: Pilot[Left]) -> None:
+        app = pilot.app
+        assert isinstance(app, StacksApp)
+        await settle(pilot, app)
+        for key in pressed:
+            await pilot.press(key)
+            await settle(pilot, app)
+
+    assert snap_compare(app_of(theme), run_before=reach, terminal_size=size)
