@@ -47,6 +47,8 @@ class Desk:
         if any(name in changes for name in ("tab", "group")):
             changes.setdefault("selected", "")
         if "tab" in changes and changes["tab"] is not before.tab:
+            if before.group in _OF_WAITS and changes["tab"] not in _WAITS:
+                changes.setdefault("group", Group.STACK)
             changes.setdefault("kinds", ())
             changes.setdefault("measure", Measure.MAIN)
             changes.setdefault("zoom", ())
@@ -186,6 +188,9 @@ class Desk:
         )
 
 
+_WAITS = (Tab.BLOCKED, Tab.RUNNABLE)
+_OF_WAITS = (Group.REASON, Group.WAKER)
+"""Groups that only waits have."""
 _COMPARED = (Panel.TABLE, Panel.TREE, Panel.FLAME)
 
 
