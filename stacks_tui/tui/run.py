@@ -28,6 +28,8 @@ def show(
     """
     if os.environ.get("TERM", "dumb") in ("", "dumb"):
         raise StacksError("this terminal can't show the screen (TERM=dumb); use --record.")
+    for fixed in ("COLUMNS", "LINES"):  # they would hide the terminal's real size, and its changes
+        os.environ.pop(fixed, None)
     app = StacksApp(wanted, config, _live, _recording, options_for)
     for note in notes:
         app.call_later(app.tell, note)
