@@ -106,7 +106,7 @@ def _matches(term: Term, texts: Sequence[str]) -> Mask:
         else:
             found = pc.match_substring(array, term.text, ignore_case=True)
     except pa.ArrowInvalid as error:
-        reason = str(error).splitlines()[0].rpartition(": ")[2]
+        reason = str(error).splitlines()[0].partition(": ")[2]
         raise UsageError(f"/{term.text}/ is no regular expression: {reason}.") from error
     mask: Mask = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
     return mask

@@ -24,7 +24,7 @@ from stacks_tui.live.cells import NONE, UNNAMED, Cells
 from stacks_tui.live.keys import Ids, Keys
 from stacks_tui.live.names import Names
 from stacks_tui.live.rhythm import MINUTE, Rhythm
-from stacks_tui.live.snapshot import Gap, Timeline
+from stacks_tui.live.snapshot import Gap, Shares, Timeline
 from stacks_tui.live.stacks import Place, StackTable
 from stacks_tui.live.totals import STEPS, Past, Slice
 from stacks_tui.records import EventFlag
@@ -41,15 +41,6 @@ _SLOTS = 1 << 16
 STACK_FIELDS = ("ustack", "kstack", "wstack")
 MOST_NAMED = 1 << 17
 """Processes and threads whose names are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Of the events with a stack since the beginning; None: there is none."""
-
-    truncated: float | None
-    unresolved: float | None
-    complete: float | None
 
 
 class LiveModel:
@@ -117,8 +108,6 @@ class LiveModel:
                 if tgid not in told and row.end is None:
                     told[tgid] = replace(row, end=0)  # when, nobody saw
             known.update(told)
-            for tgid in [one for one in self._names.resident if not _alive(known.get(one))]:
-                del self._names.resident[tgid]
 
     def advance(self, now: int) -> None:
         """It is this moment now, ns since the Unix epoch, and no event of before is to come."""
@@ -163,7 +152,7 @@ class LiveModel:
             for second in range(end - number, end):
                 before = resident[-1] if resident else 0.0
                 resident.append(float(bytes_at.get(second, before)))
-            resident[-1:] = [float(sum(self._names.resident.values()))]
+            resident[-1:] = [float(self._held())]
             return self._rhythm.seconds(end, number), tuple(resident)
 
     def shares(self) -> Shares:
@@ -231,7 +220,7 @@ class LiveModel:
     def _advance(self, second: int) -> None:
         if second <= self._buckets.now:
             return
-        self._resident.append((self._buckets.now, sum(self._names.resident.values())))
+        self._resident.append((self._buckets.now, self._held()))
         keys = len(self._keys)
         self._buckets.advance(second)
         if len(self._keys) < keys:
@@ -245,6 +234,13 @@ class LiveModel:
 
     def _over(self, second: int, kinds: npt.NDArray[np.uint8], sums: Sums) -> None:
         self._rhythm.add(second, kinds, (sums.count, sums.duration, sums.amount))
+
+    def _held(self) -> int:
+        """Bytes that the processes that still run hold together."""
+        names = self._names
+        return sum(
+            held for tgid, held in names.resident.items() if _alive(names.processes.get(tgid))
+        )
 
     def _learn(
         self, events: npt.NDArray[np.void], kinds: npt.NDArray[np.uint8], rows: pa.RecordBatch
@@ -326,6 +322,7 @@ class LiveModel:
         names.threads = {pid: name for pid, name in names.threads.items() if pid in pids}
         names.tgids = {pid: tgid for pid, tgid in names.tgids.items() if pid in pids}
         names.commands = {tgid: name for tgid, name in names.commands.items() if tgid in tgids}
+        names.resident = {tgid: held for tgid, held in names.resident.items() if tgid in tgids}
         names.processes = {tgid: row for tgid, row in names.processes.items() if tgid in tgids}
 
     def slice(

@@ -17,9 +17,9 @@ Ints = npt.NDArray[np.int64]
 
 MOST_STEPS = 1800
 MINUTE = 60
-_KINDS = 32
-"""Codes of kinds stay below this; `Kind` is checked against it when this is imported."""
-if max(Kind) >= _KINDS:
+KINDS = 32
+"""Codes of kinds stay below this; `Kind` is checked against it on import."""
+if max(Kind) >= KINDS:
     raise AssertionError("a kind's code is beyond the table")
 
 
@@ -30,7 +30,7 @@ class Rhythm:
         self.first = 0
         """The first second; 0: none yet."""
         self.step_s = 1
-        self._steps = np.zeros((3, _KINDS, 64), np.int64)
+        self._steps = np.zeros((3, KINDS, 64), np.int64)
         self._used = 0
         self._seconds: dict[int, Ints] = {}
 
@@ -38,7 +38,7 @@ class Rhythm:
         self, second: int, kinds: npt.NDArray[np.uint8], values: tuple[Ints, Ints, Ints]
     ) -> None:
         """Sums of a second, by cell: events, ns, amounts."""
-        sums = np.zeros((3, _KINDS), np.int64)
+        sums = np.zeros((3, KINDS), np.int64)
         for row, column in zip(sums, values, strict=True):
             np.add.at(row, kinds, column)
         if not self.first:
@@ -50,7 +50,7 @@ class Rhythm:
             self._halve()
             at = (second - self.first) // self.step_s
         if at >= self._steps.shape[2]:
-            bigger = np.zeros((3, _KINDS, max(2 * self._steps.shape[2], at + 1)), np.int64)
+            bigger = np.zeros((3, KINDS, max(2 * self._steps.shape[2], at + 1)), np.int64)
             bigger[:, :, : self._steps.shape[2]] = self._steps
             self._steps = bigger
         self._steps[:, :, at] += sums
@@ -67,14 +67,14 @@ class Rhythm:
 
     def seconds(self, end: int, number: int) -> Ints:
         """(events, ns, amounts) × kind × second: the `number` seconds before `end`."""
-        none = np.zeros((3, _KINDS), np.int64)
+        none = np.zeros((3, KINDS), np.int64)
         found = [self._seconds.get(one, none) for one in range(end - number, end)]
-        return np.stack(found, axis=2) if found else np.zeros((3, _KINDS, 0), np.int64)
+        return np.stack(found, axis=2) if found else np.zeros((3, KINDS, 0), np.int64)
 
     def _halve(self) -> None:
         used = self._steps[:, :, : self._used + self._used % 2]
-        half = used.reshape(3, _KINDS, -1, 2).sum(axis=3)
-        self._steps = np.zeros((3, _KINDS, MOST_STEPS), np.int64)
+        half = used.reshape(3, KINDS, -1, 2).sum(axis=3)
+        self._steps = np.zeros((3, KINDS, MOST_STEPS), np.int64)
         self._steps[:, :, : half.shape[2]] = half
         self._used = half.shape[2]
         self.step_s *= 2

@@ -22,7 +22,8 @@ class Collecting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """One program of `-p`; all are told, in the order of the screen's keys."""
+    """One program of `-p`; all are told, in the order of the screen's keys. Of a reopened
+    recording `ON` means that it was recorded."""
 
     program: str
     state: Collecting
@@ -61,6 +62,16 @@ class Loss:
     """ns since the Unix epoch: when it was first noticed; 0: not known."""
     advice: str = ""
     """What to do, one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the events with a stack, since the beginning, 0 to 1; None: there is none."""
+
+    truncated: float | None
+    unresolved: float | None
+    complete: float | None
+    """Of those with a user stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +289,8 @@ class Detail:
     complete: bool | None
     """Of the user part; None: there is none."""
     past: tuple[int, ...] = ()
-    """Sums by second over the window, oldest first, the newest 60; further back than a minute by
-    tens of seconds."""
+    """Sums by step over the window (of side A), oldest first: live the newest 60 steps, reopened
+    the whole window in at most 60."""
     step_s: int = 1
     waker: tuple[FrameInfo, ...] = ()
     """Of waits: the stack that woke most of it."""

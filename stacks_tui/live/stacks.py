@@ -51,6 +51,8 @@ class StackTable:
         self._frames: dict[tuple[str, str], int] = {}
         self._places: dict[Place, int] = {}
         self._place_list: list[Place] = []
+        self._frame_of = _Growing(np.int32)
+        """Number of the frame, by number of the place."""
         self._ids: dict[int, int] = {}
         self._paths: dict[bytes, int] = {}
         self._path_of = _Growing(np.int32)
@@ -62,7 +64,7 @@ class StackTable:
         self._starts.append(0)
         self._place_starts.append(0)
         for name in ("[no stack]", "[not named yet]"):
-            self._intern([self.frame(name, "")])
+            self._intern(np.array([self.frame(name, "")], np.int32))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -106,17 +108,46 @@ class StackTable:
         """A stack, leaf first; one that is known stays as it is."""
         if stack in self._ids:
             return
+        numbers = self.place_numbers(places)
+        self._add(stack, numbers, complete + 2 * truncated + 4 * unresolved)
+
+    def place_numbers(self, places: Sequence[Place]) -> Rows:
+        """The numbers of frames as stacks have them, for `add_many`."""
         numbers = []
         for place in places:
             number = self._places.get(place)
             if number is None:
+                number = self._places[place] = len(self._place_list)
                 self._place_list.append(place)
-                number = self._places[place] = len(self._place_list) - 1
+                self._frame_of.append(self.frame(place.name, place.module))
             numbers.append(number)
-        self._place_flat.extend(np.array(numbers, np.int32))
+        return np.array(numbers, np.int32)
+
+    def add_many(
+        self,
+        ids: npt.NDArray[np.uint64],
+        places: Rows,
+        ends: npt.NDArray[np.int64],
+        marks: npt.NDArray[np.uint8],
+    ) -> None:
+        """Add stacks; those that are known stay as they are.
+
+        Args:
+            ids: of the n stacks.
+            places: numbers of the frames of one after the other, leaf first.
+            ends: n + 1: where each begins, and the end.
+            marks: see `marks`.
+        """
+        bounds = ends.tolist()
+        for at, (stack, mark) in enumerate(zip(ids.tolist(), marks.tolist(), strict=True)):
+            if stack not in self._ids:
+                self._add(stack, places[bounds[at] : bounds[at + 1]], mark)
+
+    def _add(self, stack: int, places: Rows, marks: int) -> None:
+        self._place_flat.extend(places)
         self._place_starts.append(len(self._place_flat))
-        self._path_of.append(self._intern([self.frame(one.name, one.module) for one in places]))
-        self._marks.append(complete + 2 * truncated + 4 * unresolved)
+        self._path_of.append(self._intern(self._frame_of.array[places]))
+        self._marks.append(marks)
         self._ids[stack] = len(self._path_of) - 1
 
     def places(self, row: int) -> list[Place]:
@@ -203,12 +234,12 @@ class StackTable:
                 )
         return kept
 
-    def _intern(self, frames: Sequence[int]) -> int:
-        key = np.asarray(frames, np.int32).tobytes()
+    def _intern(self, frames: Rows) -> int:
+        key = frames.tobytes()
         path = self._paths.get(key)
         if path is None:
             path = self._paths[key] = len(self._starts) - 1
-            self._flat.extend(np.frombuffer(key, np.int32))
+            self._flat.extend(frames)
             self._starts.append(len(self._flat))
         return path
 

@@ -9,32 +9,25 @@ import os
 import time
 from pathlib import Path
 
-from stacks_tui.kinds import DEFAULT_PROGRAMS, PROGRAMS, Kind, ProgramSpec, parse_programs
+from stacks_tui.kinds import PROGRAMS, Kind, ProgramSpec
 from stacks_tui.live.answers import Answer
-from stacks_tui.live.model import LiveModel, Shares
+from stacks_tui.live.model import LiveModel
 from stacks_tui.live.rhythm import gauges
 from stacks_tui.live.snapshot import (
     Collecting,
     Gap,
     Loss,
     ProgramState,
+    Shares,
     Snapshot,
     Trust,
 )
 from stacks_tui.live.view import View
 from stacks_tui.session.recorder import Session
+from stacks_tui.session.specs import default_spec
 from stacks_tui.session.status import Status
 
 SHARES_EVERY_S = 1.0
-
-
-def default_spec(program: str) -> ProgramSpec:
-    """How a program is switched on where nothing else was asked for."""
-    for spec in parse_programs(DEFAULT_PROGRAMS):
-        if spec.program == program:
-            return spec
-    number = next(one.default for one in PROGRAMS if one.name == program)
-    return ProgramSpec(program, user=True, number=number)
 
 
 class Header:

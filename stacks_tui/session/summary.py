@@ -79,7 +79,7 @@ def outcome_of(
                 one = found.get(kind) or KindOutcome(kind, events=0)
                 found[kind] = replace(one, lost=counts.lost)
         elapsed_s = max(0, manifest.status.end - manifest.header.begin) / 1e9
-        notes += _notes(manifest, live=live)
+        notes += manifest_notes(manifest, live=live)
     return Outcome(
         directory=recording.path,
         kinds=tuple(found[kind] for kind in sorted(found)),
@@ -116,7 +116,8 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _notes(manifest: Manifest, *, live: bool) -> list[str]:
+def manifest_notes(manifest: Manifest, *, live: bool) -> list[str]:
+    """What a person should know of a recording before trusting it, a line each."""
     totals = manifest.status.totals
     notes = []
     if live:

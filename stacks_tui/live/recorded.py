@@ -1,0 +1,342 @@
+"""A recording as totals: its queries give the cells that a running session keeps.
+
+Comes in: an open `Recording`. Goes out: `Totals`, a timeline, sums by step. Frames are looked up
+only for stacks that a view needs, each once; the cells of the last views are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stacks_tui.enrich.events import STATES
+from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.kinds import Kind
+from stacks_tui.live.cells import NONE, Cells
+from stacks_tui.live.names import Names
+from stacks_tui.live.rhythm import KINDS, MOST_STEPS, strips
+from stacks_tui.live.snapshot import Gap, Timeline
+from stacks_tui.live.stacks import Place, StackTable
+from stacks_tui.live.totals import STEPS, Past
+from stacks_tui.store.reader import Recording
+
+Ints = npt.NDArray[np.int64]
+_S = 10**9
+_KEPT = 8
+"""Cells of the last views."""
+_CODES = {kind.label: int(kind) for kind in Kind}
+_UNRESOLVED = re.compile(r"\[(.*\+)?0x[0-9a-f]+\]")
+
+
+class RecordedTotals:
+    """See `totals.Totals`. Used by one thread."""
+
+    def __init__(self, recording: Recording, stacks: StackTable | None = None) -> None:
+        """`stacks`: of another recording that this one is compared with.
+
+        Raises:
+            StacksError: it is damaged.
+        """
+        self._recording = recording
+        self.stacks = StackTable() if stacks is None else stacks
+        self._loaded = np.zeros(0, np.uint64)
+        self._cells: dict[tuple[object, ...], tuple[Cells, Ints]] = {}
+        self._steps: dict[tuple[int, int, int], Ints] = {}
+        self._names: Names | None = None
+        self._spans: dict[str, int] = {}
+        self._span_names: list[str] = []
+        manifest = recording.manifest
+        if manifest is not None:
+            begin, end = manifest.header.begin, manifest.status.end
+        else:
+            row = recording.ask("screen/bounds").to_pylist()[0]
+            begin, end = row["begin"] or 0, row["end"] or 0
+        self.began = begin // _S
+        self.now = max(end // _S, self.began)
+
+    @property
+    def names(self) -> Names:
+        """Who was who, as they were called last."""
+        if self._names is None:
+            self._names = self._read_names()
+        return self._names
+
+    def slice(self, kinds: Sequence[Kind], begin: int, end: int) -> RecordedSlice:
+        """See `totals.Totals`; nothing is ever gone."""
+        cells, _ = self._read(tuple(kinds), begin, end, max(1, end - begin))
+        return RecordedSlice(self, tuple(kinds), cells, begin, end)
+
+    def past(self, kinds: tuple[Kind, ...], chosen: Cells, begin: int, end: int) -> Past:
+        """How these cells came to be, in at most `STEPS` steps."""
+        step_s = max(1, -(-(end - begin) // STEPS))
+        cells, step = self._read(kinds, begin, end, step_s)
+        inside = np.isin(_signatures(cells), _signatures(chosen))
+        sums = np.zeros((3, -(-(end - begin) // step_s)), np.int64)
+        for row, values in zip(sums, (cells.count, cells.duration, cells.amount), strict=True):
+            np.add.at(row, step[inside], values[inside])
+        return Past(step_s, sums[0], sums[1], sums[2])
+
+    def timeline(self) -> Timeline:
+        """The strips of all kinds, over the whole recording."""
+        step_s = 1
+        while (self.now + 1 - self.began) > MOST_STEPS * step_s:
+            step_s *= 2
+        steps = self.steps(self.began * _S, (self.now + 1) * _S, step_s * _S)
+        return Timeline(self.began * _S, step_s, tuple(strips(steps)), self._gaps())
+
+    def steps(self, begin: int, end: int, step: int) -> Ints:
+        """(events, ns, amounts) × kind × step; times in ns."""
+        key = (begin, end, step)
+        if key not in self._steps:
+            table = self._recording.ask("screen/steps", begin=begin, end=end, step=step)
+            found = np.zeros((3, KINDS, max(1, -(-(end - begin) // step))), np.int64)
+            kinds, at = _kinds(table.column("kind")), _ints(table.column("step"))
+            for row, name in zip(found, ("count", "duration", "amount"), strict=True):
+                np.add.at(row, (kinds, at), _ints(table.column(name)))
+            _remember(self._steps, key, found)
+        return self._steps[key]
+
+    def resident(self, begin: int, end: int, step: int) -> tuple[float, ...]:
+        """Bytes that all that ran held together, at the end of each step (times in ns)."""
+        table = self._recording.ask("screen/resident", begin=begin, end=end, step=step)
+        rows = table.to_pylist()
+        ends = {tgid: row.end for tgid, row in self.names.processes.items() if row.end is not None}
+        held: dict[int, int] = {}
+        found = []
+        at = 0
+        for one in range(max(1, -(-(end - begin) // step))):
+            while at < len(rows) and rows[at]["step"] <= one:
+                held[rows[at]["tgid"]] = rows[at]["bytes"]
+                at += 1
+            until = begin + (one + 1) * step
+            found.append(
+                float(sum(n for tgid, n in held.items() if ends.get(tgid, until) >= until))
+            )
+        return tuple(found)
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._recording.close()
+
+    def _gaps(self) -> tuple[Gap, ...]:
+        manifest = self._recording.manifest
+        kinds = manifest.status.kinds if manifest is not None else {}
+        return tuple(
+            Gap(label, begin, end) for label, counts in kinds.items() for begin, end in counts.gaps
+        )
+
+    def _read(
+        self, kinds: tuple[Kind, ...], begin: int, end: int, step_s: int
+    ) -> tuple[Cells, Ints]:
+        key = (kinds, begin, end, step_s)
+        if key not in self._cells:
+            every = len(kinds) > 4
+            labels = [kind.label for kind in kinds[:4]]
+            labels += labels[:1] * (4 - len(labels))
+            table = self._recording.ask(
+                "screen/cells",
+                every=every,
+                begin=begin * _S,
+                end=end * _S,
+                step=step_s * _S,
+                **{f"kind_{letter}": label for letter, label in zip("abcd", labels, strict=True)},
+            )
+            _remember(self._cells, key, self._made(table))
+        return self._cells[key]
+
+    def _made(self, table: pa.Table) -> tuple[Cells, Ints]:
+        stacks = {
+            name: _filled(table, name, np.uint64, 0) for name in ("ustack", "kstack", "wstack")
+        }
+        self._load(np.unique(np.concatenate(list(stacks.values()))))
+        rows = {name: self.stacks.rows(ids) for name, ids in stacks.items()}
+        return Cells(
+            kind=_kinds(table.column("kind")),
+            tgid=_filled(table, "tgid", np.uint32, 0),
+            pid=_filled(table, "pid", np.uint32, 0),
+            ustack=rows["ustack"],
+            kstack=rows["kstack"],
+            wstack=rows["wstack"],
+            waker=_filled(table, "waker", np.uint32, 0),
+            state=self._coded(table.column("state"), _STATE_CODES).astype(np.int8),
+            span=self._coded(table.column("span"), None).astype(np.int32),
+            duration_bin=_filled(table, "duration_bin", np.int8, NONE),
+            amount_bin=_filled(table, "amount_bin", np.int8, NONE),
+            count=_ints(table.column("count")),
+            duration=_ints(table.column("duration")),
+            amount=_ints(table.column("amount")),
+        ), _ints(table.column("step"))
+
+    def _coded(self, column: pa.ChunkedArray, codes: dict[str, int] | None) -> Ints:
+        encoded = column.combine_chunks().dictionary_encode()
+        if pa.types.is_dictionary(column.type):
+            encoded = column.combine_chunks()
+        numbers = []
+        for text in encoded.dictionary.to_pylist():
+            if codes is not None:
+                numbers.append(codes.get(text, NONE))
+                continue
+            if text not in self._spans:
+                self._spans[text] = len(self._span_names)
+                self._span_names.append(text)
+            numbers.append(self._spans[text])
+        places = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        found: Ints = np.array([*numbers, NONE], np.int64)[places]
+        return found
+
+    def _load(self, ids: npt.NDArray[np.uint64]) -> None:
+        """Frames of stacks that nobody needed before."""
+        wanted = np.setdiff1d(ids[ids != 0], self._loaded)
+        if not len(wanted):
+            return
+        self._loaded = np.union1d(self._loaded, wanted)
+        table = self._recording.ask("screen/stacks", ids=wanted.tolist())
+        add_stacks(self.stacks, table)
+
+    def _read_names(self) -> Names:
+        names = Names(spans=self._span_names)
+        newest: dict[int, int] = {}
+        for row in self._recording.ask("screen/names").to_pylist():
+            tgid, pid = row["tgid"], row["pid"] or 0
+            names.tgids[pid] = tgid
+            if row["thread"] is not None:
+                names.threads[pid] = row["thread"]
+            if row["time"] >= newest.get(tgid, 0):
+                newest[tgid] = row["time"]
+                names.commands[tgid] = row["command"] or ""
+        for row in self._recording.ask("screen/processes").to_pylist():
+            names.processes[row["tgid"]] = ProcessRow(**row)
+        end = (self.now + 1) * _S
+        held = self._recording.ask("screen/resident", begin=end, end=end, step=_S)
+        names.resident = {row["tgid"]: row["bytes"] for row in held.to_pylist()}
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSlice:
+    """See `totals.Slice`."""
+
+    totals: RecordedTotals
+    kinds: tuple[Kind, ...]
+    cells: Cells
+    begin: int
+    end: int
+
+    def past(self, chosen: npt.NDArray[np.intp]) -> Past:
+        """See `totals.Slice`; the whole span, in at most `STEPS` steps."""
+        return self.totals.past(self.kinds, self.cells.take(chosen), self.begin, self.end)
+
+
+_STATE_CODES = {state: place for place, state in enumerate(STATES)}
+
+
+def add_stacks(stacks: StackTable, table: pa.Table) -> None:
+    """Add stacks as a recording has them: a Python object only for each distinct frame."""
+    table = table.combine_chunks()
+    if not table.num_rows:
+        return
+    frames = table.column("frames").chunk(0)
+    flat = frames.flatten()
+    columns = []
+    texts: list[list[Any]] = []
+    for name in ("name", "module", "file", "line", "inlined"):
+        encoded = pc.struct_field(flat, name).dictionary_encode()
+        texts.append([*encoded.dictionary.to_pylist(), None])
+        code = encoded.indices.fill_null(len(texts[-1]) - 1)
+        columns.append(code.to_numpy(zero_copy_only=False).astype(np.int64))
+    mixed = np.zeros(len(flat), np.int64)
+    size = 1
+    for code, text in zip(columns, texts, strict=True):
+        if size * len(text) >= 1 << 62:
+            used, mixed = np.unique(mixed, return_inverse=True)
+            size = len(used)
+        mixed = mixed * len(text) + code
+        size *= len(text)
+    _, first, places = np.unique(mixed, return_index=True, return_inverse=True)
+    distinct = [
+        Place(*(
+            text[int(code[at])] or empty
+            for text, code, empty in zip(texts, columns, _NOTHING, strict=True)
+        ))
+        for at in first.tolist()
+    ]  # fmt: skip
+    bad = np.array([_UNRESOLVED.fullmatch(place.name) is not None for place in distinct], np.bool_)
+    numbers = stacks.place_numbers(distinct)
+    ends = frames.offsets.to_numpy(zero_copy_only=False) - frames.offsets[0].as_py()
+    hits = np.concatenate([[0], np.cumsum(bad[places])])
+    unresolved = hits[ends[1:]] > hits[ends[:-1]]
+    complete, truncated = (
+        table.column(name).chunk(0).fill_null(False).to_numpy(zero_copy_only=False)
+        for name in ("complete", "truncated")
+    )
+    marks = complete.astype(np.uint8) + 2 * truncated.astype(np.uint8)
+    stacks.add_many(
+        table.column("id").to_numpy(),
+        numbers[places],
+        ends.astype(np.int64),
+        marks + 4 * unresolved.astype(np.uint8),
+    )
+
+
+_NOTHING: tuple[Any, ...] = ("", "", "", 0, False)
+
+
+def _remember(kept: dict[Any, Any], key: object, value: object) -> None:
+    kept[key] = value
+    while len(kept) > _KEPT:
+        del kept[next(iter(kept))]
+
+
+def _kinds(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    """Codes of kinds; one that is not known: 0, which no view asks for."""
+    encoded = column.combine_chunks()
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.dictionary_encode()
+    codes = [_CODES.get(text, 0) for text in encoded.dictionary.to_pylist()]
+    found: npt.NDArray[np.uint8] = np.array([*codes, 0], np.uint8)[encoded.indices.to_numpy()]
+    return found
+
+
+def _ints(column: pa.ChunkedArray) -> Ints:
+    found: Ints = column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
+
+
+def _filled(table: pa.Table, name: str, kind: type[np.generic], empty: int) -> npt.NDArray[Any]:
+    column = table.column(name).combine_chunks()
+    filled = column.fill_null(pa.scalar(empty, column.type)).to_numpy(zero_copy_only=False)
+    found: npt.NDArray[Any] = filled.astype(kind)
+    return found
+
+
+_FACTORS = np.random.default_rng().integers(1, 2**63, 11, dtype=np.uint64) | np.uint64(1)
+
+
+def _signatures(cells: Cells) -> npt.NDArray[np.uint64]:
+    """Equal for cells that are alike, else as good as never."""
+    total = np.zeros(len(cells), np.uint64)
+    for factor, name in zip(_FACTORS, _ALIKE, strict=True):
+        total += getattr(cells, name).astype(np.int64).view(np.uint64) * factor
+    return total
+
+
+_ALIKE = (
+    "kind",
+    "tgid",
+    "pid",
+    "ustack",
+    "kstack",
+    "wstack",
+    "waker",
+    "state",
+    "span",
+    "duration_bin",
+    "amount_bin",
+)
