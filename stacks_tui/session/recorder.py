@@ -264,7 +264,10 @@ class Session:
         if program not in self._programs.attached:
             return
         self._programs.detach(program)
-        now = self._clock.to_epoch_ns(time.monotonic_ns())
+        ended = time.monotonic_ns()
+        if program == "switch":  # how long they go on, nobody will see
+            self._pipeline.add(self._programs.open_waits(ended))
+        now = self._clock.to_epoch_ns(ended)
         for kind in PROGRAM_BY_NAME[program].kinds:
             self._gaps.setdefault(kind, []).append((now, 0))
 
@@ -295,10 +298,12 @@ class Session:
     def finish(self) -> Outcome:
         """Detach, write what is there, sum it up."""
         self._report(Status("writing"))
+        waits = "switch" in self._programs.attached
         self._programs.detach_all()
         ended = time.monotonic_ns()
         self._pipeline.stop_reading()
-        self._pipeline.add(self._programs.open_waits(ended))
+        if waits:
+            self._pipeline.add(self._programs.open_waits(ended))
         self._pipeline.finish()
         elapsed_s = time.monotonic() - self._started
         failure = self.failure
