@@ -275,7 +275,8 @@ def test_targets_are_added_and_dropped(tmp_path: Path) -> None:
             lambda one: (
                 isinstance(one.rows, Processes)
                 and any(
-                    row.tgid == second.pid and row.write >= 200 * CHUNK for row in one.rows.rows
+                    row.tgid == second.pid and row.write >= 200 * CHUNK and row.command_line
+                    for row in one.rows.rows
                 )
             ),
         )
