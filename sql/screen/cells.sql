@@ -38,6 +38,6 @@ select ((timestamp - $begin::ubigint) // $step::ubigint)::bigint as step,
        sum(duration)::bigint as duration,
        sum(case when kind = 'rss' then coalesce(delta, 0) else amount::bigint end)::bigint as amount
 from events
-where timestamp >= $begin and timestamp < $end
+where timestamp >= $begin::ubigint and timestamp < $end::ubigint
   and ($every or kind in ($kind_a, $kind_b, $kind_c, $kind_d))
 group by all

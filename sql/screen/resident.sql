@@ -8,6 +8,6 @@
 select greatest(-1, floor((timestamp::bigint - $begin) / $step))::bigint as step, tgid,
        arg_max(amount, timestamp)::bigint as bytes
 from events
-where kind = 'rss' and timestamp < $end
+where kind = 'rss' and timestamp < $end::ubigint
 group by all
 order by step

@@ -12,5 +12,5 @@ select ((timestamp - $begin::ubigint) // $step::ubigint)::bigint as step, kind,
        sum(duration)::bigint as duration,
        sum(case when kind = 'rss' then coalesce(delta, 0) else amount::bigint end)::bigint as amount
 from events
-where timestamp >= $begin and timestamp < $end
+where timestamp >= $begin::ubigint and timestamp < $end::ubigint
 group by all

@@ -109,11 +109,17 @@ def _side(
 def _part(totals: Totals, view: View) -> _Part:
     terms = parse(view.filter)
     kinds: Sequence[Kind] = _EVERY if view.panel is Panel.PROCESSES else kinds_of(view)
-    found = totals.slice(kinds, *span_of(view.window, totals.began, totals.now))
+    begin, end = span_of(view.window, totals.began, totals.now)
+    by_thread = view.panel is Panel.PROCESSES and all(
+        term.field in ("process", "thread") for term in terms
+    )
+    found = totals.slice(kinds, begin, end, stacks=not by_thread)
     if found is None:
         raise StacksError(GONE)
     cells = found.cells
-    mask = passing(cells, terms, totals.stacks, totals.names)
+    mask = np.ones(len(cells), np.bool_)
+    if terms:
+        mask = passing(cells, terms, totals.stacks, totals.names)
     if view.tgid:
         mask &= cells.tgid == view.tgid
     if view.pid:
@@ -130,7 +136,7 @@ def _material(parts: Sequence[_Part]) -> Material:
         values(cells, parts[0].view),
         np.repeat(np.arange(len(parts), dtype=np.int8), [len(one) for one in taken]),
         stacks,
-        tuple(part.totals.names for part in parts),
+        tuple(part.totals for part in parts),
         tuple(float(part.slice.end - part.slice.begin) for part in parts),
     )
 

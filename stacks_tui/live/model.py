@@ -426,8 +426,10 @@ class LiveTotals:
     began: int
     now: int
 
-    def slice(self, kinds: Sequence[Kind], begin: int, end: int) -> Slice | None:
-        """See `totals.Totals`."""
+    def slice(
+        self, kinds: Sequence[Kind], begin: int, end: int, *, stacks: bool = True
+    ) -> Slice | None:
+        """See `totals.Totals`; the cells have their stacks in any case."""
         return self.model.slice(kinds, begin, end, self.stacks)
 
 

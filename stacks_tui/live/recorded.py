@@ -62,15 +62,27 @@ class RecordedTotals:
         self.now = max(end // _S, self.began)
 
     @property
+    def knows_names(self) -> bool:
+        """Names have been asked for: they cost a look at every event."""
+        return self._names is not None
+
+    @property
     def names(self) -> Names:
         """Who was who, as they were called last."""
         if self._names is None:
             self._names = self._read_names()
         return self._names
 
-    def slice(self, kinds: Sequence[Kind], begin: int, end: int) -> RecordedSlice:
+    def slice(
+        self, kinds: Sequence[Kind], begin: int, end: int, *, stacks: bool = True
+    ) -> RecordedSlice:
         """See `totals.Totals`; nothing is ever gone."""
-        cells, _ = self._read(tuple(kinds), begin, end, max(1, end - begin))
+        if stacks:
+            cells, _ = self._read(tuple(kinds), begin, end, max(1, end - begin))
+        else:
+            cells = self._read_threads(begin, end)
+            if len(kinds) < len(Kind):
+                cells = cells.take(np.isin(cells.kind, kinds))
         return RecordedSlice(self, tuple(kinds), cells, begin, end)
 
     def past(self, kinds: tuple[Kind, ...], chosen: Cells, begin: int, end: int) -> Past:
@@ -150,6 +162,30 @@ class RecordedTotals:
             )
             _remember(self._cells, key, self._made(table))
         return self._cells[key]
+
+    def _read_threads(self, begin: int, end: int) -> Cells:
+        key = (begin, end)
+        if key not in self._cells:
+            table = self._recording.ask("screen/threads", begin=begin * _S, end=end * _S)
+            none = np.full(table.num_rows, NONE)
+            cells = Cells(
+                kind=_kinds(table.column("kind")),
+                tgid=_filled(table, "tgid", np.uint32, 0),
+                pid=_filled(table, "pid", np.uint32, 0),
+                ustack=none.astype(np.int32),
+                kstack=none.astype(np.int32),
+                wstack=none.astype(np.int32),
+                waker=np.zeros(table.num_rows, np.uint32),
+                state=none.astype(np.int8),
+                span=none.astype(np.int32),
+                duration_bin=none.astype(np.int8),
+                amount_bin=none.astype(np.int8),
+                count=_ints(table.column("count")),
+                duration=_ints(table.column("duration")),
+                amount=_ints(table.column("amount")),
+            )
+            _remember(self._cells, key, (cells, none))
+        return self._cells[key][0]
 
     def _made(self, table: pa.Table) -> tuple[Cells, Ints]:
         stacks = {

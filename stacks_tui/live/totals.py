@@ -72,8 +72,13 @@ class Totals(Protocol):
     def now(self) -> int:
         """The newest second."""
 
-    def slice(self, kinds: Sequence[Kind], begin: int, end: int) -> Slice | None:
-        """The cells of a span, seconds since the Unix epoch; None: it is no longer kept."""
+    def slice(
+        self, kinds: Sequence[Kind], begin: int, end: int, *, stacks: bool = True
+    ) -> Slice | None:
+        """The cells of a span, seconds since the Unix epoch; None: it is no longer kept.
+
+        `stacks`: False: nothing is asked of the cells but kinds, processes and threads.
+        """
 
 
 def span_of(window: Window, began: int, now: int) -> tuple[int, int]:
@@ -98,7 +103,7 @@ class Material:
     side: npt.NDArray[np.int8]
     """0, or 1 for the second side of a comparison, by cell."""
     stacks: StackTable
-    names: tuple[Names, ...]
+    sources: tuple[Totals, ...]
     """By side."""
     seconds: tuple[float, ...]
     """By side: how long."""
@@ -106,7 +111,12 @@ class Material:
     @property
     def sides(self) -> int:
         """1, or 2: a comparison."""
-        return len(self.names)
+        return len(self.sources)
+
+    @property
+    def names(self) -> tuple[Names, ...]:
+        """By side; a recording looks them up when they are first asked for."""
+        return tuple(source.names for source in self.sources)
 
     def total(self) -> Ints:
         """The sum by side."""
@@ -125,6 +135,6 @@ class Material:
             self.value[chosen],
             self.side[chosen],
             self.stacks,
-            self.names,
+            self.sources,
             self.seconds,
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from stacks_tui.errors import StacksError
 from stacks_tui.kinds import PROGRAMS, Kind, parse_program
 from stacks_tui.live.answers import Answer, answer
+from stacks_tui.live.names import Names
 from stacks_tui.live.recorded import RecordedTotals
 from stacks_tui.live.rhythm import gauges
 from stacks_tui.live.snapshot import (
@@ -172,7 +173,8 @@ class _Player:
         """Find out what a snapshot of this view still lacks; False: nothing."""
         found = answer(self._totals, replace(view, panel=Panel.NOTHING), self._totals.timeline)
         window = (found.begin, found.end)
-        news = False
+        news = not self._totals.knows_names
+        self._totals.names  # noqa: B018  # looked up
         if window not in self._gauges:
             self._gauges[window] = self._make_gauges(*window)
             news = True
@@ -195,7 +197,7 @@ class _Player:
     def _around(self, found: Answer, view: View) -> Snapshot:
         self._number += 1
         totals, manifest = self._totals, self._recording.manifest
-        names = totals.names
+        names = totals.names if totals.knows_names else Names()
         seconds = max((found.end - found.begin) / _S, 1.0)
         gauges = self._gauges.get((found.begin, found.end), ())
         events = 0
