@@ -39,6 +39,8 @@ KEY = np.dtype(
 
 _MINIMUM = 1 << 13
 _SLOTS_PER_KEY = 4
+_TURNS = 4
+"""Slots that a key may have: with this many, as good as every key has one."""
 
 _COLUMNS = {
     name: int(EVENT.fields[name][1]) // 8  # type: ignore[index]  # EVENT has fields
@@ -100,6 +102,8 @@ class Keys:
     def __init__(self) -> None:
         self.table: npt.NDArray[np.void] = np.zeros(_MINIMUM, KEY)
         """Keys by number; the first `len` count."""
+        self.level = 0
+        """How much the keys of events leave out from now on (`coarser`)."""
         self._factors = [np.uint64(secrets.randbits(64) | 1) for _ in range(len(_COLUMNS) + 2)]
         none = np.zeros(256, np.uint64)
         self._by_kind = {
@@ -129,7 +133,10 @@ class Keys:
         missing = np.flatnonzero(ids < 0)
         if len(missing):
             named = None if spans is None else spans[missing]
-            ids[missing] = self._add(keys_of(events[missing], named), hashes[missing])
+            keys = keys_of(events[missing], named)
+            if self.level:
+                keys = coarser(keys, self.level)
+            ids[missing] = self._add(keys, hashes[missing])
         return ids
 
     def ids(self, keys: npt.NDArray[np.void]) -> Ids:
@@ -162,19 +169,29 @@ class Keys:
         """A word of each column that counts for the event's kind, each times a secret factor."""
         words = events.view(np.uint64).reshape(-1, EVENT.itemsize // 8)
         factors = self._factors
-        total = words[:, _COLUMNS["ustack"]] * factors[0]
-        total += words[:, _COLUMNS["kstack"]] * factors[1]
-        total += words[:, _COLUMNS["tgid"]] * factors[2]  # with pid
+        task = words[:, _COLUMNS["tgid"]]  # and pid
+        if self.level >= 3:
+            task = task & np.uint64(0xFFFFFFFF)
+        total = task * factors[2]
+        if self.level < 2:
+            total += words[:, _COLUMNS["ustack"]] * factors[0]
+            total += words[:, _COLUMNS["kstack"]] * factors[1]
         last = words[:, _COLUMNS["cpu"]] >> np.uint64(16)  # without cpu: kind, flags
-        total += (last & np.uint64(0xFF | EventFlag.PREEMPTED << 8)) * factors[5]
+        flags = EventFlag.PREEMPTED << 8 if self.level < 2 else 0
+        total += (last & np.uint64(0xFF | flags)) * factors[5]
         kind = (last & np.uint64(0xFF)).astype(np.intp)
-        for name in ("word0", "waker"):  # waker: with state
-            total += words[:, _COLUMNS[name]] * self._by_kind[name].take(kind)
-        duration, amount = words[:, _COLUMNS["duration"]], words[:, _COLUMNS["amount"]]
-        run = np.minimum(amount, duration) * _WAIT.take(kind)
-        total += _exponents(duration - run) * self._by_kind["duration"].take(kind)
-        total += _exponents(amount) * self._by_kind["amount"].take(kind)
-        if spans is not None:
+        waker = words[:, _COLUMNS["waker"]]  # and state
+        if self.level:
+            waker = waker >> np.uint64(32)
+        if self.level < 2:
+            total += waker * self._by_kind["waker"].take(kind)
+        if not self.level:
+            total += words[:, _COLUMNS["word0"]] * self._by_kind["word0"].take(kind)
+            duration, amount = words[:, _COLUMNS["duration"]], words[:, _COLUMNS["amount"]]
+            run = np.minimum(amount, duration) * _WAIT.take(kind)
+            total += _exponents(duration - run) * self._by_kind["duration"].take(kind)
+            total += _exponents(amount) * self._by_kind["amount"].take(kind)
+        if spans is not None and self.level < 3:
             total += spans.astype(np.uint64) * factors[8]
         found: Words = np.maximum(total, np.uint64(1))  # 0: a free slot
         return found
@@ -187,26 +204,32 @@ class Keys:
         found: Words = np.maximum(total, np.uint64(1))
         return found
 
-    def _slots_of(self, hashes: Words) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        second = (hashes ^ (hashes >> np.uint64(31))) * self._factors[0]
-        shift = np.uint64(self._shift)
-        return (hashes >> shift).astype(np.intp), (second >> shift).astype(np.intp)
+    def _slots_of(self, hashes: Words, turn: int) -> npt.NDArray[np.intp]:
+        """Where these may be, the first time, the second …"""
+        if turn:
+            hashes = (hashes ^ (hashes >> np.uint64(31))) * self._factors[turn]
+        return (hashes >> np.uint64(self._shift)).astype(np.intp)
 
     def _find(self, hashes: Words) -> Ids:
-        slots = (hashes >> np.uint64(self._shift)).astype(np.intp)
+        slots = self._slots_of(hashes, 0)
         found = self._slot_id.take(slots)
         found[self._slot_hash.take(slots) != hashes] = -1
-        rest = np.flatnonzero(found < 0)
-        if len(rest):
+        for turn in range(1, _TURNS):
+            rest = np.flatnonzero(found < 0)
+            if not len(rest):
+                break
             wanted = hashes[rest]
-            _, slots = self._slots_of(wanted)
-            found[rest] = np.where(self._slot_hash[slots] == wanted, self._slot_id[slots], -1)
+            slots = self._slots_of(wanted, turn)
+            same = self._slot_hash.take(slots) == wanted
+            found[rest[same]] = self._slot_id.take(slots[same])
         return found
 
     def _add(self, keys: npt.NDArray[np.void], hashes: Words) -> Ids:
         unique, first, back = np.unique(hashes, return_index=True, return_inverse=True)
         spilled = self._spilled
-        ids = np.array([spilled.get(one, -1) for one in unique.tolist()], np.int32)
+        ids = np.full(len(unique), -1, np.int32)
+        if spilled:
+            ids[:] = [spilled.get(one, -1) for one in unique.tolist()]
         fresh = np.flatnonzero(ids < 0)
         if len(fresh):
             begin, end = self._size, self._size + len(fresh)
@@ -235,12 +258,13 @@ class Keys:
         self._slot_hash = np.zeros(slots, np.uint64)
         self._slot_id = np.zeros(slots, np.int32)
         self._spilled: dict[int, int] = {}
-        """Numbers by hash of the keys whose two slots were taken."""
+        """Numbers by hash of the keys whose slots were all taken."""
         self._enter(self._hashes[: self._size], np.arange(self._size, dtype=np.int32))
 
     def _enter(self, hashes: Words, ids: Ids) -> None:
         rest = np.arange(len(hashes))
-        for slots in self._slots_of(hashes):
+        for turn in range(_TURNS):
+            slots = self._slots_of(hashes, turn)
             free = rest[self._slot_hash[slots[rest]] == 0]
             self._slot_hash[slots[free]] = hashes[free]  # of several for one slot the last stays
             self._slot_id[slots[free]] = ids[free]

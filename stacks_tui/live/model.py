@@ -8,6 +8,7 @@ lock is held for as long as a batch is added or sums are copied, never while row
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,12 @@ Ints = npt.NDArray[np.int64]
 
 CHUNK = 8192
 """Events added at once: they stay in the processor's cache."""
+DEAR_NS, CHEAP_NS = 600, 150
+"""Per event: beyond the first, keys leave out more from the next second on; below the second, less
+again. So a flood of stacks that are all different never makes the writer late."""
+MOST_LEFT_OUT = 3
+MOST_OF_LITTLE = 20_000
+"""Events a second that are no burden, whatever each costs."""
 MOST_SIZE = 1 << 24
 """Frames kept of all stacks (4 bytes each) before those are forgotten that no sum has."""
 _SLOTS = 1 << 16
@@ -62,6 +69,8 @@ class LiveModel:
         self._placed = 0
         self._generation = 0
         """Rises when keys get new numbers."""
+        self._spent_ns = self._spent_on = 0
+        """On the second that is being added to, and for how many events."""
         self._states = state_codes().astype(np.int8)
         self.failure: BaseException | None = None
         """What ended the adding; the recording goes on."""
@@ -77,11 +86,14 @@ class LiveModel:
         """Add a batch of records.EVENT, in order of time, and the same as schema.EVENTS."""
         if self.failure is not None or not len(events):
             return
+        began = time.thread_time_ns()
         try:
             with self._lock:
                 self._add(events, rows)
         except Exception as error:  # noqa: BLE001  # what is shown must never end what is recorded
             self.failure = error
+        self._spent_ns += time.thread_time_ns() - began
+        self._spent_on += len(events)
 
     def stacks(self, stacks: Sequence[ResolvedStack]) -> None:
         """Add stacks with their names."""
@@ -221,6 +233,8 @@ class LiveModel:
         if second <= self._buckets.now:
             return
         self._resident.append((self._buckets.now, self._held()))
+        self._keys.level = _next_level(self._keys.level, self._spent_ns, self._spent_on)
+        self._spent_ns = self._spent_on = 0
         keys = len(self._keys)
         self._buckets.advance(second)
         if len(self._keys) < keys:
@@ -409,6 +423,17 @@ class LiveModel:
         if len(unknown):
             self._places[ids[unknown]] = _stack_rows(keys[unknown], stacks)
         return self._places[ids]
+
+
+def _next_level(level: int, spent_ns: int, events: int) -> int:
+    """What keys are to leave out, by what the last second has cost."""
+    if not events:  # not known yet: a batch may hold several seconds
+        return level
+    if events < MOST_OF_LITTLE:
+        return max(0, level - 1)
+    if spent_ns > DEAR_NS * events:
+        return min(level + 1, MOST_LEFT_OUT)
+    return max(0, level - 1) if spent_ns < CHEAP_NS * events else level
 
 
 def _stack_rows(keys: npt.NDArray[np.void], stacks: StackTable) -> npt.NDArray[np.int32]:

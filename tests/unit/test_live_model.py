@@ -11,6 +11,7 @@ from live_events import EPOCH_S, OFFSET, Story, batches, command, story, thread
 
 from stacks_tui.kinds import Kind
 from stacks_tui.live import buckets
+from stacks_tui.live import model as model_module
 from stacks_tui.live.answers import Answer, answer
 from stacks_tui.live.model import LiveModel
 from stacks_tui.live.snapshot import Graph, Histogram, Processes, Table, Timeline
@@ -401,6 +402,21 @@ def test_memory_is_bounded_and_nothing_is_left_out(monkeypatch: pytest.MonkeyPat
         per_process[int(event["tgid"])] += int(event["amount"])
     rows = table(model, View(tab=Tab.VFS, window=ALL, group=Group.PROCESS)).rows
     assert {row.tgid: row.own for row in rows} == dict(per_process)
+
+
+def test_a_flood_of_different_stacks_is_told_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "DEAR_NS", 0)
+    monkeypatch.setattr(model_module, "CHEAP_NS", 0)
+    monkeypatch.setattr(model_module, "MOST_OF_LITTLE", 10)
+    told = story(20_000, 20, seed=9)
+    model = fed(told)
+    assert model._keys.level == model_module.MOST_LEFT_OUT
+    for tab in KINDS:
+        found = table(model, View(tab=tab, window=ALL))
+        assert found.total == sum(value(event, tab) for event in naive(told, tab))
+        assert found.other != 0
+        processes = table(model, View(tab=tab, window=ALL, group=Group.PROCESS))
+        assert processes.other == 0 and sum(row.own for row in processes.rows) == found.total
 
 
 def test_what_comes_late_is_not_lost() -> None:
