@@ -60,7 +60,7 @@ def parse(text: str) -> tuple[Term, ...]:
         if not wanted:
             continue
         term = Term(valid(wanted), regex is not None, found["no"] is not None, found["field"] or "")
-        _matches(term, [])
+        _matches(term, [""])  # a wrong one is told now
         terms.append(term)
     return tuple(terms)
 

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 
 from stacks_tui.live.snapshot import Snapshot
-from stacks_tui.session.protocol import Frame, LogLine, encode
+from stacks_tui.session.protocol import Ended, Frame, LogLine, encode
 
 MOST_WAITING = 1000
 """Frames beside the snapshot; the oldest log lines give way first."""
@@ -71,11 +71,12 @@ class Outbox:
         os.close(self._fd)
 
     def _next(self) -> Frame | None:
-        """What goes next: messages before the snapshot. None: the end."""
+        """What goes next: messages before the snapshot, `Ended` last. None: the end."""
         with self._change:
             while not (self._frames or self._snapshot or self._closing):
                 self._change.wait()
-            if self._frames:
+            ending = bool(self._frames) and isinstance(self._frames[0], Ended)
+            if self._frames and not (ending and self._snapshot is not None):
                 return self._frames.popleft()
             snapshot, self._snapshot = self._snapshot, None
             return snapshot
