@@ -196,8 +196,7 @@ class LiveModel:
     def _add(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
         events = np.ascontiguousarray(events)
         spans = self._spans(rows)
-        kinds = np.ascontiguousarray(events["kind"])
-        self._learn(events, kinds, rows)
+        newest: list[npt.NDArray[np.intp]] = []
         offset = rows.column("timestamp")[0].as_py() - int(events["time"][0])
         begin, last = 0, (int(events["time"][-1]) + offset) // 10**9
         while begin < len(events):
@@ -209,25 +208,28 @@ class LiveModel:
             self._advance(second)
             for at in range(begin, end, CHUNK):
                 part = slice(at, min(at + CHUNK, end))
-                self._add_chunk(
-                    second, events[part], kinds[part], None if spans is None else spans[part]
-                )
+                named = None if spans is None else spans[part]
+                newest.append(at + self._add_chunk(second, events[part], named))
             begin = end
+        self._learn(events, np.sort(np.concatenate(newest)), rows)
 
     def _add_chunk(
         self,
         second: int,
         events: npt.NDArray[np.void],
-        kinds: npt.NDArray[np.uint8],
         spans: npt.NDArray[np.int32] | None,
-    ) -> None:
+    ) -> npt.NDArray[np.intp]:
+        """Returns the places of each thread's last event."""
         ids = self._keys.of_events(events, spans)
         duration = events["duration"].astype(np.int64)
         amount = events["amount"].astype(np.int64)
-        rss = np.flatnonzero(kinds == Kind.RSS)
+        rss = np.flatnonzero(events["kind"] == Kind.RSS)
         if len(rss):
+            held = amount[rss].tolist()
+            self._names.resident.update(zip(events["tgid"][rss].tolist(), held, strict=True))
             amount[rss] = events["word0"][rss].view(np.int64)  # the change
         self._buckets.add(second, ids, duration, amount)
+        return self._newest(np.ascontiguousarray(events["pid"]))
 
     def _advance(self, second: int) -> None:
         if second <= self._buckets.now:
@@ -257,10 +259,11 @@ class LiveModel:
         )
 
     def _learn(
-        self, events: npt.NDArray[np.void], kinds: npt.NDArray[np.uint8], rows: pa.RecordBatch
+        self, events: npt.NDArray[np.void], newest: npt.NDArray[np.intp], rows: pa.RecordBatch
     ) -> None:
-        """Names of the threads and processes of a batch, and how much memory they hold."""
-        newest = self._newest(np.ascontiguousarray(events["pid"]))
+        """The names of threads and processes at these places of a batch; the last ones stay."""
+        last = self._newest(events["pid"][newest])
+        newest = newest[np.sort(last)]
         names = self._names
         threads, commands = (_texts(rows.column(one), newest) for one in ("thread", "command"))
         tgids = events["tgid"][newest].tolist()
@@ -274,10 +277,6 @@ class LiveModel:
                 names.commands[tgid] = command
             else:
                 names.commands.setdefault(tgid, "")
-        resident = events[kinds == Kind.RSS]
-        names.resident.update(
-            zip(resident["tgid"].tolist(), resident["amount"].tolist(), strict=True)
-        )
 
     def _newest(self, pids: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
         """Places of each thread's last event."""
