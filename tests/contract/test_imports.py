@@ -40,6 +40,10 @@ def test_starting_the_command_line_loads_nothing_heavy() -> None:
         ("stacks_tui.store.writer", "duckdb"),
         ("stacks_tui.store.reader", "bcc"),
         ("stacks_tui.session.summary", "bcc"),
+        ("stacks_tui.session.collector", "bcc"),
+        ("stacks_tui.session.playback", "bcc"),
+        ("stacks_tui.session.supervisor", "numpy"),  # the screen is there before they are loaded
+        ("stacks_tui.session.supervisor", "duckdb"),
         ("stacks_tui.symbols.resolver", "bcc"),
         ("stacks_tui.unwind.tables", "bcc"),
     ],
