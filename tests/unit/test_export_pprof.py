@@ -146,11 +146,6 @@ def test_nothing_recorded_is_an_empty_profile(recording: Path, tmp_path: Path) -
     assert "0 total" in go_pprof("-top", path)
 
 
-def test_equal_samples_give_equal_bytes(recording: Path, tmp_path: Path) -> None:
-    first = written(samples_of(recording, "cpu", "rss"), tmp_path / "1").read_bytes()
-    assert written(samples_of(recording, "cpu", "rss"), tmp_path / "2").read_bytes() == first
-
-
 def test_another_profile_proto_in_the_process_is_no_obstacle(recording: Path) -> None:
     file = descriptor_pb2.FileDescriptorProto(name="profile.proto", package="perftools.profiles")
     file.message_type.add(name="Profile").field.add(name="other", number=1, type=9, label=1)
