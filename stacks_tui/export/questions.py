@@ -147,8 +147,10 @@ def batches(
         StacksError: it failed while it ran.
     """
     try:
-        # the first name came with DuckDB 1.4; the second it then deprecated
-        fetch = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
+        # versions that have the first name deprecate the second, which must be told to run
+        fetch = getattr(relation, "to_arrow_reader", None)
+        if fetch is None:
+            fetch = relation.execute().fetch_arrow_reader
         yield from fetch(rows)
     except (duckdb.Error, pa.ArrowException) as error:
         of = f" {question.name!r}" if question is not None else ""
@@ -165,8 +167,7 @@ def rows_of(relation: duckdb.DuckDBPyRelation, question: Question) -> pa.Table:
     found = list(batches(relation, question))
     if found:
         return pa.Table.from_batches(found)
-    fetch = getattr(relation, "to_arrow_table", None) or relation.arrow
-    return fetch()
+    return relation.to_arrow_table()
 
 
 def describe(folder: str, names: Sequence[str]) -> tuple[Question, ...]:
