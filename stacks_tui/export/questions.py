@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,17 +141,23 @@ def ask(
 def batches(
     relation: duckdb.DuckDBPyRelation, question: Question | None = None, rows: int = _BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a relation in batches.
+    """The rows of a relation in batches; at least one, for its columns.
 
     Raises:
         StacksError: it failed while it ran.
     """
     try:
         # versions that have the first name deprecate the second, which must be told to run
-        fetch = getattr(relation, "to_arrow_reader", None)
-        if fetch is None:
-            fetch = relation.execute().fetch_arrow_reader
-        yield from fetch(rows)
+        reader = (
+            relation.to_arrow_reader(rows)
+            if "to_arrow_reader" in dir(relation)
+            else relation.execute().fetch_arrow_reader(rows)
+        )
+        batch = None
+        for batch in reader:
+            yield batch
+        if batch is None:
+            yield pa.RecordBatch.from_pylist([], reader.schema)
     except (duckdb.Error, pa.ArrowException) as error:
         of = f" {question.name!r}" if question is not None else ""
         first = str(error).strip().splitlines() or [type(error).__name__]
@@ -164,17 +170,7 @@ def rows_of(relation: duckdb.DuckDBPyRelation, question: Question) -> pa.Table:
     Raises:
         StacksError: it failed while it ran.
     """
-    found = list(batches(relation, question))
-    if found:
-        return pa.Table.from_batches(found)
-    return relation.to_arrow_table()
-
-
-def describe(folder: str, names: Sequence[str]) -> tuple[Question, ...]:
-    """The queries of these names, each once; all of the folder where none is named."""
-    if not names:
-        return questions(folder)
-    return tuple(find_question(name, folder) for name in dict.fromkeys(names))
+    return pa.Table.from_batches(list(batches(relation, question)))
 
 
 def _shipped(name: str) -> Question:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.export.framing import Framing, check_question
 from stacks_tui.export.model import Label, Origin, Samples, ValueType, Window
-from stacks_tui.export.questions import Question, Span, ask, batches, recorded, rows_of
+from stacks_tui.export.questions import Question, Span, ask, batches, recorded
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import Task
 from stacks_tui.resources import read_sql
@@ -95,16 +95,10 @@ def _rows(
     task.step(f"reading {name}")
     # Labels and values batch by batch, the stacks of all at once: each id is looked up once.
     stacks: list[pa.Array] = []
-    schema: pa.Schema | None = None
     for batch in batches(relation, question):
-        schema = batch.schema
         stacks.append(batch.column(0))
         found.append(_typed(question, batch, types, several))
         task.step(f"reading {name}")
-    if schema is None:  # no row: the types still say what there could have been
-        empty = rows_of(relation, question)
-        found.append(_typed(question, pa.RecordBatch.from_pylist([], empty.schema), types, several))
-        stacks.append(pa.array([], empty.schema.field(0).type))
     table = pa.concat_tables(found, promote_options="permissive")
     index = framing.add(recording, pa.chunked_array(stacks), name)
     bare = (index < 0) | (framing.depths()[index] == 0)

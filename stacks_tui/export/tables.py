@@ -6,6 +6,7 @@ Comes in: recordings, a query, a selection. Goes out: `Rows`, in batches, never 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
@@ -37,11 +38,10 @@ def load_rows(
     ]
     counted = sum(relation.shape[0] for relation in relations)
     found = _all(relations, question)
-    first = next(found, None)
-    schema = first.schema if first is not None else relations[0].limit(0).to_arrow_table().schema
+    first = next(found)
     return Rows(
-        schema,
-        _from(first, found),
+        first.schema,
+        chain([first], found),
         counted,
         make_origin(recordings, spans, asked, selection),
     )
@@ -52,9 +52,3 @@ def _all(
 ) -> Iterator[pa.RecordBatch]:
     for relation in relations:
         yield from batches(relation, question)
-
-
-def _from(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if first is not None:
-        yield first
-    yield from rest

@@ -302,7 +302,7 @@ def own(tmp_path: Path, text: str) -> str:
             5,
         ),
         ("select ustack, 3::hugeint as n, 'x' as l from samples where ustack[1].name = 'leaf'", 5),
-        ("select [kstack, null, ustack], 1.0 from events where kind = 'vfs_read'", 4),
+        ("select [kstack, null, ustack], 1::double from events where kind = 'vfs_read'", 4),
         ("select null, 1 from events limit 1", 1),
         ("select []::ubigint[], 1", 1),
         (
