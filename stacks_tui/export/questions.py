@@ -148,11 +148,11 @@ def batches(
     """
     try:
         # versions that have the first name deprecate the second, which must be told to run
-        reader = (
-            relation.to_arrow_reader(rows)
-            if "to_arrow_reader" in dir(relation)
-            else relation.execute().fetch_arrow_reader(rows)
-        )
+        given: Any = relation  # its type doesn't know the names of all versions
+        if "to_arrow_reader" in dir(relation):
+            reader = given.to_arrow_reader(rows)
+        else:
+            reader = given.execute().fetch_arrow_reader(rows)
         batch = None
         for batch in reader:
             yield batch
