@@ -1,7 +1,7 @@
 -- Was an executable with this build id recorded?
--- $buildid: of the executable
+-- $buildid: of the executable, hexadecimal
 -- column: found
 select 1 as found
 from events
-where buildid = $buildid
+where buildid = unhex($buildid)
 limit 1

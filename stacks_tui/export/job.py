@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stacks_tui.errors import UsageError
 from stacks_tui.export.lines import read_buildid, with_lines
 from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
@@ -162,7 +164,7 @@ def _selection(job: Job, recordings: Sequence[Recording], task: Task) -> Selecti
         return selection
     buildid = read_buildid(job.options.binary)
     text = read_sql("export/runs.sql")
-    if any(recording.sql(text, buildid=buildid).fetchall() for recording in recordings):
+    if any(recording.sql(text, buildid=buildid.hex()).fetchall() for recording in recordings):
         return replace(selection, buildid=buildid)
     task.note(
         f"{str(job.options.binary)!r} is no executable of this recording, so events of all are "
@@ -195,4 +197,6 @@ def _result(
     totals = source.totals() if isinstance(source, Samples) else ()
     rows = source.rows if isinstance(source, Rows) else len(source)
     stacks = 0 if isinstance(source, Rows) else len(source.stacks)
+    if isinstance(source, Samples):  # those that samples have
+        stacks = len(np.unique(source.stack_of))
     return ExportResult(path, size, totals, rows, stacks, source.origin, tuple(task.notes))

@@ -36,10 +36,10 @@ class Selection:
     """ns since the Unix epoch: events that end before. Adjacent windows add up to the whole."""
 
     def parameters(self) -> dict[str, Value]:
-        """The values by the names that queries use."""
+        """The values by the names that queries use; a build id as hexadecimal digits."""
         return {
             "command": self.command,
-            "buildid": self.buildid,
+            "buildid": None if self.buildid is None else self.buildid.hex(),
             "pid": list(self.pids) or None,
             "thread": self.thread,
             "cgroup": self.cgroup,
