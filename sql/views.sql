@@ -44,7 +44,7 @@ select e.*,
        ) as labels
 from events e
 where (p_command is null or command = p_command)
-  and (p_buildid is null or buildid = unhex(p_buildid))
+  and (p_buildid is null or hex(buildid) = upper(p_buildid))
   and (p_pid is null or list_contains(p_pid, tgid))
   and (p_thread is null or thread = p_thread or pid::varchar = p_thread)
   and (p_cgroup is null or tgid in (

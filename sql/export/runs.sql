@@ -3,5 +3,5 @@
 -- column: found
 select 1 as found
 from events
-where buildid = unhex($buildid)
+where hex(buildid) = upper($buildid)
 limit 1
