@@ -58,6 +58,12 @@ def profile_class() -> Any:
                 entry.type_name = f".{_PACKAGE}.{plain}"
             else:
                 entry.type = kinds.Type.Value(f"TYPE_{plain.upper()}")
-    pool = descriptor_pool.DescriptorPool()
+    pool = _pool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Profile"))
+
+
+@cache
+def _pool() -> Any:
+    """Kept as long as the process: messages of older versions of protobuf don't hold on to it."""
+    return descriptor_pool.DescriptorPool()
