@@ -23,6 +23,14 @@ static __always_inline void emit(struct event *event) {
   if (events.ringbuf_output(event, sizeof(*event), NO_WAKEUP)) counts->lost++;
 }
 
+// An event that happened and can't be stored: a map that it needs is full.
+static __always_inline void count_lost(u32 kind) {
+  struct counts *counts = get_counts(kind);
+  if (!counts) return;
+  counts->happened++;
+  counts->lost++;
+}
+
 // Fills what every event has. The task is the current one.
 static __always_inline void begin_event(struct event *event, u32 kind, u64 now) {
   u64 id = bpf_get_current_pid_tgid();

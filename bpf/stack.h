@@ -198,6 +198,14 @@ static __always_inline u32 copy_stack(struct work *w) {
   return words ? words + REGISTERS : 0;
 }
 
+// The end of every handler of a raw tracepoint: takes the stacks, and goes on to what is made of them. It
+// comes back only where a tail call fails.
+static __always_inline void walk(struct bpf_raw_tracepoint_args *ctx, struct config *c, struct work *w) {
+  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
+  raw_programs.call(ctx, TAIL_FINISH);
+  leave(w);
+}
+
 // What the unwinder left to do: frames by frame pointer, or a copy of the stack.
 static __always_inline void finish_walk(void *ctx, struct config *c, struct work *w) {
   u32 how = w->how, at = w->base & 127, most = c->max_frames;

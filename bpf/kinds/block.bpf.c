@@ -36,9 +36,7 @@ static __always_inline int take_request(struct bpf_raw_tracepoint_args *ctx, u64
   w->key = request;
   w->want = c->want[PROGRAM_BLOCK];
   if (in_interrupt(c)) w->want &= ~WANT_USER;
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }
 
@@ -72,13 +70,7 @@ static __always_inline void finish_block(struct work *w) {
   new.pid = w->event.pid;
   new.kind = w->event.kind;
   new.flags = w->event.flags;
-  if (requests.update(&request, &new)) {
-    struct counts *counts = get_counts(new.kind);
-    if (counts) {
-      counts->happened++;
-      counts->lost++;
-    }
-  }
+  if (requests.update(&request, &new)) count_lost(new.kind);
 }
 
 // args: the request, error, bytes completed now (a request may complete in parts)

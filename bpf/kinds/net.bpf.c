@@ -23,9 +23,7 @@ static __always_inline int on_socket(struct bpf_raw_tracepoint_args *ctx, u32 tc
   begin_event(&w->event, protocol == IPPROTO_TCP ? tcp_kind : udp_kind, bpf_ktime_get_ns());
   w->event.amount = moved;
   w->want = c->want[PROGRAM_NET];
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }
 

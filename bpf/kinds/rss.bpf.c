@@ -102,8 +102,6 @@ int on_rss(struct bpf_raw_tracepoint_args *ctx) {
   w->event.amount = (u64)total * PAGE_BYTES;
   w->event.word0 = (u64)moved * PAGE_BYTES;
   w->want = c->want[PROGRAM_RSS];
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }

@@ -25,8 +25,21 @@ BPF_F_TABLE("hash", u32, struct thread, threads, 65536, 0);
 // When each CPU last switched.
 BPF_F_TABLE("percpu_array", u32, u64, last_switch, 1, 0);
 
-static __always_inline void emit_wait(struct work *w, struct config *c, struct thread *t, u32 pid,
-                                      u64 now) {
+// The thread leaves the CPU.
+static __always_inline void begin_wait(struct thread *t, struct event *e) {
+  t->off = e->time;
+  t->ustack = e->ustack;
+  t->kstack = e->kstack;
+  t->woken = 0;
+  t->span_id = e->span_id;
+  t->tgid = e->tgid;
+  t->state = e->state;
+  t->flags = e->flags & KEPT_FLAGS;
+}
+
+// It is back, since `now`.
+static __always_inline void end_wait(struct work *w, struct config *c, struct thread *t, u32 pid,
+                                     u64 now) {
   struct event *e = &w->wait;
   u64 runnable_since = t->flags & EVENT_PREEMPTED ? t->off : t->woken;
   __builtin_memset(e, 0, sizeof(*e));
@@ -52,6 +65,10 @@ static __always_inline void emit_wait(struct work *w, struct config *c, struct t
   } else {
     emit(e);
   }
+  t->off = 0;
+  t->woken = 0;
+  t->waker = 0;
+  t->wstack = 0;
 }
 
 // args: preempt, prev, next, and from 5.18 on prev_state
@@ -66,13 +83,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
   *last = now;
 
   struct thread *t = next ? threads.lookup(&next) : 0;
-  if (t && t->off) {
-    emit_wait(w, c, t, next, now);
-    t->off = 0;
-    t->woken = 0;
-    t->waker = 0;
-    t->wstack = 0;
-  }
+  if (t && t->off) end_wait(w, c, t, next, now);
   if (!traced(c)) return 0;
   enter(w, SLOT_SWITCH);
   begin_event(&w->event, KIND_SWITCH, now);
@@ -94,18 +105,12 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx) {
     // The kernel never told that it came back (some switch away from an idle CPU without a word): that was
     // when it was woken, or when this CPU last switched.
     u64 back = self->woken > self->off ? self->woken : began > self->off ? began : self->off;
-    emit_wait(w, c, self, pid, back);
-    self->off = 0;
-    self->woken = 0;
-    self->waker = 0;
-    self->wstack = 0;
+    end_wait(w, c, self, pid, back);
     if (began < back) began = back;
   }
   w->event.duration = now > began ? now - began : 0;
   w->want = c->want[PROGRAM_SWITCH];
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }
 
@@ -124,32 +129,13 @@ static __always_inline void finish_switch(struct work *w) {
     return;
   }
   struct thread *t = threads.lookup(&pid);
-  if (t) {  // kept, for a waker may have come before the switch did
-    t->off = w->event.time;
-    t->ustack = w->event.ustack;
-    t->kstack = w->event.kstack;
-    t->woken = 0;
-    t->span_id = w->event.span_id;
-    t->tgid = w->event.tgid;
-    t->state = w->event.state;
-    t->flags = w->event.flags & KEPT_FLAGS;
+  if (t) {  // what is there of a waker stays: it may have come before the switch did
+    begin_wait(t, &w->event);
     return;
   }
   struct thread new = {};
-  new.off = w->event.time;
-  new.ustack = w->event.ustack;
-  new.kstack = w->event.kstack;
-  new.span_id = w->event.span_id;
-  new.tgid = w->event.tgid;
-  new.state = w->event.state;
-  new.flags = w->event.flags & KEPT_FLAGS;
-  if (threads.update(&pid, &new)) {  // full: its wait is lost
-    struct counts *counts = get_counts(KIND_WAIT);
-    if (counts) {
-      counts->happened++;
-      counts->lost++;
-    }
-  }
+  begin_wait(&new, &w->event);
+  if (threads.update(&pid, &new)) count_lost(KIND_WAIT);
 }
 
 // The waker, in its own context. args: the task woken
@@ -170,9 +156,7 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
   begin_event(&w->event, KIND_WAIT, bpf_ktime_get_ns());
   w->key = pid;
   if (w->want & WANT_KERNEL) w->base = take_kernel(ctx, w);
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }
 

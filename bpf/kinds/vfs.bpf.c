@@ -33,13 +33,8 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
   call.began = bpf_ktime_get_ns();
   call.family = *family;
   u32 pid = bpf_get_current_pid_tgid();
-  if (calls.update(&pid, &call)) {
-    struct counts *counts = get_counts(call.family & FAMILY_READ ? KIND_VFS_READ : KIND_VFS_WRITE);
-    if (counts) {
-      counts->happened++;
-      counts->lost++;
-    }
-  }
+  if (calls.update(&pid, &call))
+    count_lost(call.family & FAMILY_READ ? KIND_VFS_READ : KIND_VFS_WRITE);
   return 0;
 }
 
@@ -61,8 +56,6 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   w->event.duration = w->event.time - began;
   w->event.amount = moved < 0 ? 0 : moved;
   w->want = c->want[PROGRAM_VFS];
-  if ((w->want & WANT_USER) && begin_walk(0, c, w)) raw_programs.call(ctx, TAIL_UNWIND);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
+  walk(ctx, c, w);
   return 0;
 }

@@ -34,6 +34,8 @@ _PERCPU_TYPES = (PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH)
 PROGRAM_PERF_EVENT = 7
 PROGRAM_RAW_TRACEPOINT = 17
 
+PERF_ATTRIBUTES = 128
+"""Bytes of struct perf_event_attr that we fill (PERF_ATTR_SIZE_VER7)."""
 _IOC_SET_BPF, _IOC_ENABLE = 0x40042408, 0x2400
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,9 +74,8 @@ class BpfMap:
         self.shape = shape
         self.max_entries = max_entries or shape.max_entries
         name = shape.name.encode()[:15]
-        key, value = (
-            (0, 0) if shape.type == RINGBUF else (shape.key_size, shape.value_size)
-        )  # 27: ring buffer
+        ring = shape.type == RINGBUF
+        key, value = (0, 0) if ring else (shape.key_size, shape.value_size)
         try:
             self.fd = _bpf(
                 _MAP_CREATE,
@@ -247,24 +248,30 @@ def attach_raw_tracepoint(program: int, name: str) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program))
 
 
-def attach_cpu_clock(program: int, cpu: int, period_ns: int) -> int:
-    """Run a program each `period_ns` of a CPU's clock; the descriptor holds the attachment."""
-    software, cpu_clock = 1, 0
-    attributes = struct.pack("<IIQQQQQ", software, 128, cpu_clock, period_ns, 0, 0, 0).ljust(
-        128, b"\0"
-    )
-    buffer = ctypes.create_string_buffer(attributes, 128)
-    fd = _libc.syscall(_SYS_PERF_EVENT_OPEN[platform.machine()], buffer, -1, cpu, -1, 8)
+def open_perf_event(attributes: bytes, cpu: int) -> int:
+    """A perf event of everything that runs on `cpu` (struct perf_event_attr, padded with zeros)."""
+    size = PERF_ATTRIBUTES
+    buffer = ctypes.create_string_buffer(attributes.ljust(size, b"\0"), size)
+    number, close_on_exec = _SYS_PERF_EVENT_OPEN[platform.machine()], 8
+    fd = _libc.syscall(number, buffer, -1, cpu, -1, close_on_exec)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    return int(fd)
+
+
+def attach_cpu_clock(program: int, cpu: int, period_ns: int) -> int:
+    """Run a program each `period_ns` of a CPU's clock; the descriptor holds the attachment."""
+    software, cpu_clock = 1, 0
+    head = struct.pack("<IIQQ", software, PERF_ATTRIBUTES, cpu_clock, period_ns)
+    fd = open_perf_event(head, cpu)
     try:
         fcntl.ioctl(fd, _IOC_SET_BPF, program)
         fcntl.ioctl(fd, _IOC_ENABLE, 0)
     except OSError:
         os.close(fd)
         raise
-    return int(fd)
+    return fd
 
 
 def program_statistics(program: int) -> dict[str, int]:

@@ -27,6 +27,8 @@ class Stat:
     """The parts of /proc/N/stat that are used here."""
 
     comm: str
+    state: str
+    """One letter: R runs or could, S, D, I and others don't (fs/proc/array.c)."""
     parent: int
     start_ticks: int
     """Since boot (CLOCK_BOOTTIME), in units of `os.sysconf("SC_CLK_TCK")`."""
@@ -96,7 +98,7 @@ def stat(pid: int) -> Stat | None:
         return None
     name = raw[raw.index(b"(") + 1 : raw.rindex(b")")]
     rest = raw[raw.rindex(b")") + 2 :].split()
-    return Stat(decode(name), int(rest[1]), int(rest[19]), int(rest[6]))
+    return Stat(decode(name), decode(rest[0]), int(rest[1]), int(rest[19]), int(rest[6]))
 
 
 def cmdline(tgid: int) -> str | None:

@@ -33,7 +33,6 @@ from stacks_tui.records import EVENT, EventFlag
 PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net": 5, "usdt": 6}
 """`enum program` of bpf/maps.h."""
 
-DEFAULT_RING_BYTES = 32 << 20
 LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
@@ -65,7 +64,7 @@ class Programs:
         bpf_folder: Path,
         cache: DiskCache | None,
         *,
-        ring_bytes: int = DEFAULT_RING_BYTES,
+        ring_bytes: int,
         max_frames: int = 512,
         unwind: bool = True,
         row_chunks: int | None = None,
@@ -275,15 +274,11 @@ class Programs:
 
     def publish(self, tgid: int, chunk: int, first: int, count: int, epoch: int) -> None:
         """Where a process's mappings lie from now on."""
-        value = struct.pack("<IHHII", chunk, first, count, epoch, 0)
-        with contextlib.suppress(OSError):  # full: its stacks say that its mappings are not known
-            self._maps["spaces"].put(struct.pack("<I", tgid), value)
+        self._put_space(tgid, struct.pack("<IHHII", chunk, first, count, epoch, 0), bpf.ANY)
 
     def replace(self, tgid: int, chunk: int, first: int, count: int, epoch: int) -> None:
         """As `publish`, but only where there is an entry."""
-        value = struct.pack("<IHHII", chunk, first, count, epoch, 0)
-        with contextlib.suppress(OSError):
-            self._maps["spaces"].put(struct.pack("<I", tgid), value, bpf.EXISTING)
+        self._put_space(tgid, struct.pack("<IHHII", chunk, first, count, epoch, 0), bpf.EXISTING)
 
     def remove(self, tgid: int) -> None:
         """Its mappings are known no longer."""
@@ -304,6 +299,10 @@ class Programs:
         """Detach and give everything back to the kernel."""
         self.detach_all()
         self._open.close()
+
+    def _put_space(self, tgid: int, value: bytes, when: int) -> None:
+        with contextlib.suppress(OSError):  # full: its stacks say that its mappings are not known
+            self._maps["spaces"].put(struct.pack("<I", tgid), value, when)
 
     def _make_map(self, shape: MapShape, sizes: Mapping[str, int | None]) -> bpf.BpfMap:
         made = bpf.BpfMap(shape, sizes.get(shape.name))

@@ -8,11 +8,9 @@ records is that of perf_event_open(2). Clock: CLOCK_MONOTONIC, that of the BPF p
 from __future__ import annotations
 
 import bisect
-import ctypes
 import errno
 import mmap
 import os
-import platform
 import struct
 import sys
 import time
@@ -21,7 +19,7 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
-from stacks_tui.capture.bpf import online_cpus
+from stacks_tui.capture.bpf import PERF_ATTRIBUTES, online_cpus, open_perf_event
 from stacks_tui.errors import MachineError
 from stacks_tui.spaces import Mapping
 
@@ -79,8 +77,7 @@ Record = Fork | Exit | Comm | Mapped
 PAGES_PER_CPU = 128
 """512 KiB: room for some 800 short processes between two reads."""
 
-_SYSCALL = {"x86_64": 298, "aarch64": 241}
-_SOFTWARE, _DUMMY, _SIZE, _FD_CLOEXEC = 1, 9, 128, 8
+_SOFTWARE, _DUMMY = 1, 9
 _SAMPLE = (
     0x2 | 0x4 | 0x80
 )  # TID, TIME, CPU: 24 bytes at the end of each record, the time 16 from it
@@ -110,8 +107,6 @@ _file = struct.Struct("<IIQ").unpack_from
 _prot = struct.Struct("<I").unpack_from
 _by_time = attrgetter("time")
 _ROUNDS = 8
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Sideband:
@@ -310,15 +305,19 @@ def _open_with(cpu: int, bits: tuple[int, ...]) -> int:
     # type, size, config, period, sample type, read format, flags, wake at the first byte, no
     # breakpoint; then the clock, at 92
     attributes = struct.pack(
-        "<IIQQQQQII36xi", _SOFTWARE, _SIZE, _DUMMY, 0, _SAMPLE, 0, flags, 1, 0, time.CLOCK_MONOTONIC
+        "<IIQQQQQII36xi",
+        _SOFTWARE,
+        PERF_ATTRIBUTES,
+        _DUMMY,
+        0,
+        _SAMPLE,
+        0,
+        flags,
+        1,
+        0,
+        time.CLOCK_MONOTONIC,
     )
-    buffer = ctypes.create_string_buffer(attributes.ljust(_SIZE, b"\0"), _SIZE)
-    number = _SYSCALL[platform.machine()]
-    fd = _libc.syscall(number, buffer, -1, cpu, -1, _FD_CLOEXEC)
-    if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(fd)
+    return open_perf_event(attributes, cpu)
 
 
 def _refusal(error: OSError) -> MachineError:

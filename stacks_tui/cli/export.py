@@ -20,8 +20,8 @@ import click
 from stacks_tui import __version__, text
 from stacks_tui.cli import export_options as options
 from stacks_tui.cli import streams
-from stacks_tui.cli.teller import Teller
-from stacks_tui.errors import StacksError, UsageError
+from stacks_tui.cli.teller import Teller, Words, run_command
+from stacks_tui.errors import UsageError
 from stacks_tui.export.job import ExportResult, Job, export, folder_of
 from stacks_tui.export.model import Samples
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, find_question, questions
@@ -49,31 +49,14 @@ def run() -> NoReturn:
 def main(argv: Sequence[str]) -> int:
     """Do what these arguments ask; returns the exit code."""
     tell = Teller(PROGRAM, as_json="--json" in argv, debug="--debug" in argv)
-    try:
-        result = command_line().main(
-            args=list(argv),
-            prog_name=PROGRAM,
-            complete_var=_COMPLETION_VARIABLE,
-            standalone_mode=False,
-            obj=tell,
-        )
-        sys.stdout.flush()
-    except StacksError as error:
-        return tell.failure(str(error), error.exit_code)
-    except click.ClickException as error:
-        return tell.failure(_usage_line(error), UsageError.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return tell.failure("stopped; nothing was written.", StacksError.exit_code)
-    except BrokenPipeError:
-        streams.abandon(sys.stdout)  # its reader went away: `| head`
-        return StacksError.exit_code
-    except MemoryError:
-        return tell.failure("out of memory; select less with --last, --pid or --command.", 1)
-    except Exception as error:  # noqa: BLE001  # the one broad handler: no traceback for users
-        what = f"internal error: {type(error).__name__}: {error}"
-        hint = "" if tell.debug else "; run again with --debug for the traceback"
-        return tell.failure(f"{what}{hint}.", StacksError.exit_code)
-    return result if isinstance(result, int) else 0
+    words = Words(
+        _usage_line,
+        stopped="stopped; nothing was written.",
+        out_of_memory="out of memory; select less with --last, --pid or --command.",
+    )
+    return run_command(
+        command_line(), argv, tell, words, complete_var=_COMPLETION_VARIABLE, obj=tell
+    )
 
 
 def command_line() -> click.Group:

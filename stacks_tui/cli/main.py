@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from click.shell_completion import get_completion_class
 from stacks_tui import __version__, text
 from stacks_tui.cli import argv as arguments
 from stacks_tui.cli import options, streams
+from stacks_tui.cli.teller import Teller, Words, run_command
 from stacks_tui.errors import MachineError, StacksError, UsageError
 from stacks_tui.kinds import ProgramSpec, parse_programs
 
@@ -94,55 +94,13 @@ def run() -> NoReturn:
 def main(argv: Sequence[str]) -> int:
     """Do what these arguments ask; returns the exit code."""
     own, launch = arguments.split(argv)
-    tell = _Teller(as_json="--json" in own, debug="--debug" in own)
-    try:
-        result = COMMAND.main(
-            args=own,
-            prog_name=PROGRAM,
-            complete_var=_COMPLETION_VARIABLE,
-            standalone_mode=False,
-            obj=launch,
-        )
-        sys.stdout.flush()
-    except StacksError as error:
-        return tell.failure(str(error), error.exit_code)
-    except click.ClickException as error:
-        return tell.failure(_usage_line(error), UsageError.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        what = "stopped at once; a recording that had begun is recovered when it is opened."
-        return tell.failure(what, StacksError.exit_code)
-    except BrokenPipeError:
-        streams.abandon(sys.stdout)  # its reader went away: `| head`
-        return StacksError.exit_code
-    except MemoryError:
-        return tell.failure("out of memory; try fewer programs or a smaller --rows.", 1)
-    except Exception as error:  # noqa: BLE001  # the one broad handler: no traceback for users
-        what = f"internal error: {type(error).__name__}: {error}"
-        hint = "" if tell.debug else "; run again with --debug for the traceback"
-        return tell.failure(f"{what}{hint}.", StacksError.exit_code)
-    return result if isinstance(result, int) else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Teller:
-    """Says on stderr, in one line, what went wrong."""
-
-    as_json: bool
-    debug: bool
-
-    def failure(self, message: str, exit_code: int) -> int:
-        """Say it; returns the exit code. Called from an `except` clause."""
-        if self.debug and sys.exception() is not None:
-            traceback.print_exc()
-        if self.as_json:
-            line = json.dumps({"error": text.valid(message), "exit_code": exit_code})
-        else:
-            line = f"{PROGRAM}: {text.printable(message)}"
-        try:
-            print(line, file=sys.stderr, flush=True)
-        except OSError:
-            streams.abandon(sys.stderr)
-        return exit_code
+    tell = Teller(PROGRAM, as_json="--json" in own, debug="--debug" in own)
+    words = Words(
+        _usage_line,
+        stopped="stopped at once; a recording that had begun is recovered when it is opened.",
+        out_of_memory="out of memory; try fewer programs or a smaller --rows.",
+    )
+    return run_command(COMMAND, own, tell, words, complete_var=_COMPLETION_VARIABLE, obj=launch)
 
 
 def _usage_line(error: click.ClickException) -> str:

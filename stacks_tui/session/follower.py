@@ -53,7 +53,6 @@ class Follower:
         tasks: Tasks,
         tables: Tables | None,
         on_mapped: Callable[[Mapping, int], None],
-        on_exit: Callable[[int], None],
         pythons: PythonProcesses | None = None,
     ) -> None:
         """`tables`: None where frame pointers must do. `on_mapped`: a target mapped a file."""
@@ -61,7 +60,6 @@ class Follower:
         self._tasks = tasks
         self._tables = tables
         self._on_mapped = on_mapped
-        self._on_exit = on_exit
         self._pythons = pythons
         self._known: set[tuple[str, bytes | None, int]] = set()
         self._before_exec: set[int] = set()
@@ -186,7 +184,6 @@ class Follower:
                 if self._pythons is not None:
                     self._pythons.exit(change.tgid)
                 self._before_exec.discard(change.tgid)
-                self._on_exit(change.tgid)
             elif change.space.tgid not in self._before_exec:
                 if self._tables is not None:
                     self._tables.update(change.space, change.time)

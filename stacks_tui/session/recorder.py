@@ -40,7 +40,6 @@ from stacks_tui.session.pipeline import Pipeline, Tap
 from stacks_tui.session.retarget import Retarget
 from stacks_tui.session.status import KindCount, Outcome, Status
 from stacks_tui.session.stop import StopRequest
-from stacks_tui.session.summary import bytes_on_disk, kind_rows, outcome_of, summarize
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import (
     KindCounts,
@@ -49,7 +48,6 @@ from stacks_tui.store.manifest import (
     State,
     Totals,
 )
-from stacks_tui.store.reader import open_recording
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
 from stacks_tui.symbols.resolver import Resolver
 from stacks_tui.unwind.cached import open_cache
@@ -141,7 +139,6 @@ class Session:
             tasks,
             tables,
             self._symbolizer.prefetch,
-            lambda tgid: None,
             pythons if options.unwind else None,
         )
         self._open.callback(self._follower.close)
@@ -297,6 +294,8 @@ class Session:
 
     def finish(self) -> Outcome:
         """Detach, write what is there, sum it up."""
+        from stacks_tui.session.summary import bytes_on_disk  # DuckDB: a start does without
+
         self._report(Status("writing"))
         waits = "switch" in self._programs.attached
         self._programs.detach_all()
@@ -330,6 +329,9 @@ class Session:
         Raises:
             StacksError: the files or the manifest can't be written; the manifest says so.
         """
+        from stacks_tui.session.summary import kind_rows, outcome_of, summarize
+        from stacks_tui.store.reader import open_recording
+
         writer = self._writer
         if failure is not None:
             with contextlib.suppress(StacksError):
@@ -474,10 +476,9 @@ def _blocked_threads(tgids: Iterable[int]) -> Iterable[tuple[int, int, int]]:
     """(tgid, pid, state bits) of the threads that are off the CPU now."""
     for tgid in tgids:
         for pid in procfs.threads(tgid):
-            raw = procfs.read_bytes(f"/proc/{tgid}/task/{pid}/stat") or b""
-            letter = raw[raw.rfind(b")") + 2 :][:1].decode("latin-1")
-            if letter in _STATES:
-                yield tgid, pid, _STATES[letter]
+            stat = procfs.stat(pid)
+            if stat is not None and stat.state in _STATES:
+                yield tgid, pid, _STATES[stat.state]
 
 
 def _describe(targets: Targets) -> Iterable[str]:

@@ -167,7 +167,7 @@ def test_no_program_takes_half_of_what_the_verifier_allows() -> None:
     from stacks_tui.kinds import parse_programs
     from stacks_tui.resources import folder
 
-    programs = Programs(folder("bpf"), None)
+    programs = Programs(folder("bpf"), None, ring_bytes=32 << 20)
     try:
         for spec in parse_programs("profile:uk:99,switch:uk,rss:uk,vfs:uk"):
             programs.attach(spec)
