@@ -198,12 +198,13 @@ def shown(keys: str) -> str:
 
 def known_ids() -> frozenset[str]:
     """Every id that a user's file may give other keys, of this screen and its widgets."""
+    from stacks_tui.tui.widgets.filter import FilterLine
     from stacks_tui.tui.widgets.flame import FlameGraph
     from stacks_tui.tui.widgets.sql import QueryArea
     from stacks_tui.tui.widgets.table import Table
     from stacks_tui.tui.widgets.timeline import TimelineStrip
 
     found = {key.id for key in KEYS} | {"app.quit"}
-    for widget in (FlameGraph, QueryArea, Table, TimelineStrip):
+    for widget in (FilterLine, FlameGraph, QueryArea, Table, TimelineStrip):
         found |= {one.id for one in widget.BINDINGS if isinstance(one, Binding) and one.id}
     return frozenset(found)

@@ -25,7 +25,7 @@ def on_screen(
 
     async def run() -> None:
         async with app.run_test(size=size) as pilot:
-            await until(pilot, lambda: app.main._shown is not None)
+            await until(pilot, lambda: app.main.shown is not None)
             await pilot.pause()
             await steps(pilot)
 

@@ -149,7 +149,7 @@ def test_very_long_names_and_deep_stacks() -> None:
 
     async def steps(pilot: Pilot[Left]) -> None:
         await pilot.press("right", "right", "down")
-        await until(pilot, lambda: app.main._detail())
+        await until(pilot, lambda: app.main.detail())
         await pilot.press("enter")
         await pilot.pause(0.2)
         await pilot.press("end")

@@ -187,7 +187,7 @@ def test_rows_open_their_whole_stack() -> None:
 
     async def steps(pilot: Pilot[Left]) -> None:
         await pilot.press("down")
-        await until(pilot, lambda: app.main._detail())
+        await until(pilot, lambda: app.main.detail())
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Read))
         await pilot.pause(0.1)
@@ -218,7 +218,7 @@ def test_copying_a_stack_is_plain_text_leaf_first() -> None:
     app = live_app()
 
     async def steps(pilot: Pilot[Left]) -> None:
-        await until(pilot, lambda: app.main._detail())
+        await until(pilot, lambda: app.main.detail())
         await pilot.press("y")
         assert app.clipboard.splitlines()[0] == "multiply  [worker] (src/worker.c:7)"
 
@@ -326,7 +326,7 @@ def test_marks_compare_two_windows() -> None:
         await pilot.press("m")
         scene.seconds = 120
         scene.tick()
-        await until(pilot, lambda: app.main._snap and app.main._snap.end > BEGAN + 100 * SECOND)
+        await until(pilot, lambda: app.main.snap and app.main.snap.end > BEGAN + 100 * SECOND)
         await pilot.press("m")
         view = views(scene)[-1]
         assert view.compares

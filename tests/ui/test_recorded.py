@@ -57,9 +57,9 @@ def test_the_table_its_sql_and_its_total_agree(tab: str, group: str) -> None:
 
     async def steps(pilot: Pilot[Left]) -> None:
         app.main.desk.go(tab=Tab(tab), group=Group(group))
-        app.main._ask()
+        app.main.ask()
         await settle(pilot, app)
-        snap = app.main._shown
+        snap = app.main.shown
         assert snap is not None
         assert isinstance(snap.rows, TableRows)
         found.append((snap.rows, snap.view, snap.begin, snap.end))
@@ -143,7 +143,7 @@ def test_pprof_at_once_holds_the_totals_of_the_table(
 
     job = Job((RECORDING,), find_format("pprof"), ("cpu",))
     totals = {kind.name: total for kind, total in preview(job).totals}
-    snap = app.main._shown
+    snap = app.main.shown
     assert snap is not None
     assert isinstance(snap.rows, TableRows)
     assert snap.rows.total in totals.values()
