@@ -63,16 +63,16 @@ struct event {
   u64 ustack;    // stack ids, 0: none taken
   u64 kstack;
   u64 span_id;
-  u64 word0;     // wait: wstack; rss: delta; trace_*: id
-  u64 word1;     // trace_*: parent_id
+  u64 word0;     // wait: wstack; rss: delta; trace_close: busy, ns
+  u64 word1;     // wait: the waker's span
   u32 tgid;
   u32 pid;
   u32 waker;
-  u32 state;
+  u32 state;     // switch, wait: why it left; trace_close: enters
   u16 cpu;
   u8 kind;
   u8 flags;
-  u32 reserved;
+  u32 span_born;  // low half of the time of the span's first enter: tells two spans of one id apart
 };
 
 // Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow. With STACK_COPY the user

@@ -26,7 +26,11 @@ select timestamp, duration, kind,
        null::boolean as open,
        case when len(ustack) > 0 then hash(ustack) end as ustack,
        case when len(kstack) > 0 then hash(kstack) end as kstack,
-       null::ubigint as wstack
+       null::ubigint as wstack,
+       null::ubigint as busy,
+       null::uinteger as enters,
+       null::ubigint as waker_span,
+       null::boolean as since_seen
 from numbered;
 
 create table stack_rows as

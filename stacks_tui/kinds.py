@@ -7,6 +7,7 @@ codes; a contract test holds the two together.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -50,7 +51,7 @@ class Program:
     default: int = 0
     maximum: int = 0
     path: bool = False
-    """The second field is a path (`usdt:PATH:uk`)."""
+    """It may have a file's path before the letters (`usdt:PATH:uk`)."""
 
 
 PROGRAMS: tuple[Program, ...] = (
@@ -71,13 +72,23 @@ PROGRAMS: tuple[Program, ...] = (
         (Kind.TCP_SEND, Kind.TCP_RECV, Kind.UDP_SEND, Kind.UDP_RECV),
         "bytes sent and received on TCP and UDP sockets",
     ),
+    Program(
+        "usdt",
+        (Kind.TRACE_EXIT, Kind.TRACE_CLOSE),
+        "spans that programs mark; every other event bears the span in which it happened",
+        path=True,
+    ),
 )
-"""In the order of the screen's keys. `usdt` (spans) has its kinds reserved and no program yet."""
+"""In the order of the screen's keys."""
 
 PROGRAM_BY_NAME = {program.name: program for program in PROGRAMS}
 PROGRAM_OF_KIND = {kind: program.name for program in PROGRAMS for kind in program.kinds}
 
 DEFAULT_PROGRAMS = "profile:u:99,rss:u:29,switch:uk"
+
+
+_COMMA = "\\,"
+"""A comma that belongs to a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +99,24 @@ class ProgramSpec:
     user: bool = False
     kernel: bool = False
     number: int = 0
+    path: str = ""
+    """usdt: of the only file whose probes are meant; empty: of all that the targets map."""
 
     def __str__(self) -> str:
         """The entry in the grammar of `-p`."""
         letters = "u" * self.user + "k" * self.kernel
+        if self.path:
+            return f"{self.program}:{self.path.replace(',', _COMMA)}:{letters}"
         shown = PROGRAM_BY_NAME[self.program].number is not None
         parts = [self.program, letters, str(self.number)] if shown else [self.program, letters]
         return ":".join(parts).rstrip(":")
 
 
 def parse_program(text: str) -> ProgramSpec:
-    """Parse one entry, such as `profile:uk:99`, `block` or `vfs:u`.
+    """Parse one entry, such as `profile:uk:99`, `block`, `vfs:u` or `usdt:/usr/bin/app:u`.
 
     Raises:
-        UsageError: unknown program, letters other than `u` and `k`, or a bad number.
+        UsageError: unknown program, letters other than `u` and `k`, a bad number or path.
     """
     name, *fields = text.strip().split(":")
     program = PROGRAM_BY_NAME.get(name)
@@ -111,6 +126,11 @@ def parse_program(text: str) -> ProgramSpec:
         raise UsageError(
             f"unknown program {name!r} in -p; {hint}programs are: {', '.join(PROGRAM_BY_NAME)}."
         )
+    path = ""
+    if program.path and fields and not _are_letters(fields[0]):
+        # The last colon ends a path where letters, or nothing, follow it.
+        last = fields.pop() if len(fields) > 1 and _are_letters(fields[-1]) else ""
+        path, fields = _path(":".join(fields), text), [last]
     if len(fields) > (2 if program.number else 1):
         raise UsageError(f"too many fields in -p entry {text!r}; expected {grammar(program)}.")
     letters = fields[0] if fields else ""
@@ -132,16 +152,33 @@ def parse_program(text: str) -> ProgramSpec:
                 f"number {number} in -p entry {text!r} is out of range; "
                 f"{program.number} goes from {lowest} to {program.maximum}."
             )
-    return ProgramSpec(name, "u" in letters, "k" in letters, number)
+    return ProgramSpec(name, "u" in letters, "k" in letters, number, path)
+
+
+def _are_letters(field: str) -> bool:
+    return field in ("", "u", "k", "uk", "ku")
+
+
+def _path(field: str, text: str) -> str:
+    path = field.replace(_COMMA, ",")
+    if "/" not in path or "\0" in path:
+        raise UsageError(
+            f"{field!r} in -p entry {text!r} is neither stack letters (u, k, uk) nor a path; "
+            "a path has a slash in it, such as ./app."
+        )
+    return path
 
 
 def parse_programs(text: str) -> tuple[ProgramSpec, ...]:
     """Parse the whole text of `-p`: entries with commas between, each program once.
 
+    A comma in a path is written `\\,`; a colon needs nothing.
+
     Raises:
         UsageError: as `parse_program`, or a program named twice, or nothing named.
     """
-    specs = tuple(parse_program(part) for part in text.split(",") if part.strip())
+    parts = re.split(r"(?<!\\),", text)
+    specs = tuple(parse_program(part) for part in parts if part.strip())
     if not specs:
         raise UsageError("no program in -p; for example: -p profile:uk:99,switch:uk")
     names = [spec.program for spec in specs]
@@ -153,7 +190,7 @@ def parse_programs(text: str) -> tuple[ProgramSpec, ...]:
 
 def grammar(program: Program) -> str:
     """The form of a program's entry in `-p`, for help and messages."""
-    letters = f"{program.name}[:uk"
+    letters = f"{program.name}[:PATH][:uk" if program.path else f"{program.name}[:uk"
     if not program.number:
         return f"{letters}]"
     return f"{letters}[:{program.number.upper().replace(' ', '_')}]]"

@@ -19,16 +19,16 @@ EVENT = np.dtype(
         ("ustack", "<u8"),  # stack ids, 0: none taken
         ("kstack", "<u8"),
         ("span_id", "<u8"),
-        ("word0", "<u8"),  # wait: wstack; rss: delta (i64 bytes); trace_*: id
-        ("word1", "<u8"),  # trace_*: parent_id
+        ("word0", "<u8"),  # wait: wstack; rss: delta (i64 bytes); trace_close: busy, ns
+        ("word1", "<u8"),  # wait: the waker's span
         ("tgid", "<u4"),
         ("pid", "<u4"),
         ("waker", "<u4"),  # wait: pid of the waker, 0: none or an interrupt
-        ("state", "<u4"),  # switch, wait: prev_state bits of the thread that left
+        ("state", "<u4"),  # switch, wait: prev_state of the thread that left; trace_close: enters
         ("cpu", "<u2"),
         ("kind", "u1"),
         ("flags", "u1"),  # EventFlag
-        ("reserved", "<u4"),
+        ("span_born", "<u4"),  # low half of the time of the span's first enter
     ]
 )
 """One event as it lies in the events ring: 88 bytes."""

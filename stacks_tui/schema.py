@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -34,8 +34,15 @@ EVENTS = pa.schema(
         pa.field("ustack", pa.uint64()),
         pa.field("kstack", pa.uint64()),
         pa.field("wstack", pa.uint64()),
+        pa.field("busy", pa.uint64()),  # trace_close: ns that the span was entered
+        pa.field("enters", pa.uint32()),  # trace_close: how often it was
+        pa.field("waker_span", pa.uint64()),  # wait: innermost span of the waker
+        pa.field("since_seen", pa.bool_()),  # trace_*: the span began before it was listened to
     ]
 )
+
+SINCE_SCHEMA_2 = frozenset({"busy", "enters", "waker_span", "since_seen"})
+"""Columns of events that recordings of schema 1 have not: null there."""
 
 FRAME = pa.struct(
     [

@@ -58,6 +58,7 @@ TRACEPOINTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "vfs": (("sys_enter", "on_sys_enter"), ("sys_exit", "on_sys_exit")),
     "net": (("sock_send_length", "on_send"), ("sock_recv_length", "on_receive")),
+    "usdt": (),
 }
 """By program of `-p`: (raw tracepoint, BPF function), in the order in which they are attached."""
 
@@ -116,7 +117,7 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         defines["RSS_MEMBER_SIZE"] = types.size(element)
     else:
         defines["RSS_MEMBER_SIZE"] = 8
-    unavailable = {}
+    unavailable = {"usdt": "spans are not collected yet"}
     for program, tracepoints in TRACEPOINTS.items():
         missing = [
             name

@@ -88,7 +88,7 @@ class EventBatches:
         if count and kind_codes.min() < 0:
             raise ValueError(f"unknown kind {int(kinds[kind_codes.argmin()])} in an event record")
         waits = kinds == Kind.WAIT
-        traces = kinds >= Kind.TRACE_EXIT
+        closes = kinds == Kind.TRACE_CLOSE
         word0 = np.ascontiguousarray(events["word0"])
         task = self._tasks.columns(events)
         every = np.ones(count, np.bool_)
@@ -103,18 +103,22 @@ class EventBatches:
             "command": task.command,
             "thread": task.thread,
             "span_id": _unless_zero(np.ascontiguousarray(events["span_id"]), pa.uint64()),
-            "parent_id": _where(events, "word1", traces, pa.uint64()),
-            "id": _unless_zero(word0, pa.uint64(), traces),
+            "parent_id": pa.nulls(count, pa.uint64()),
+            "id": pa.nulls(count, pa.uint64()),
             "amount": _field(events, "amount", pa.uint64()),
             "trace_name": dictionary_array(np.zeros(count, np.int32), none, self._no_names),
             "buildid": task.buildid,
             "state": self._state(events, waits | (kinds == Kind.SWITCH)),
             "delta": _column(word0.view(np.int64), pa.int64(), kinds == Kind.RSS),
             "waker": _where(events, "waker", waits, pa.uint32()),
-            "open": _flags(events["flags"] & EventFlag.OPEN != 0, waits),
+            "open": _flags(events["flags"] & EventFlag.OPEN != 0, waits | closes),
             "ustack": _unless_zero(np.ascontiguousarray(events["ustack"]), pa.uint64()),
             "kstack": _unless_zero(np.ascontiguousarray(events["kstack"]), pa.uint64()),
             "wstack": _unless_zero(word0, pa.uint64(), waits),
+            "busy": _column(word0, pa.uint64(), closes),
+            "enters": _column(np.ascontiguousarray(events["state"]), pa.uint32(), closes),
+            "waker_span": _where(events, "word1", waits, pa.uint64()),
+            "since_seen": _flags(none, none),
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.names], schema=EVENTS)
 

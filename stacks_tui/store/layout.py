@@ -12,7 +12,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from stacks_tui.errors import StacksError
-from stacks_tui.schema import EVENTS
+from stacks_tui.schema import EVENTS, SINCE_SCHEMA_2
 
 NESTED = {
     "timestamp": "uint64",
@@ -48,7 +48,7 @@ def layout_of(schema: pa.Schema, name: str) -> Layout:
         StacksError: neither.
     """
     types = {field.name: _plain(field.type) for field in schema}
-    if set(EVENTS.names) <= set(types) and types["ustack"] == pa.uint64():
+    if set(EVENTS.names) - SINCE_SCHEMA_2 <= set(types) and types["ustack"] == pa.uint64():
         return Layout.OURS
     lacking = [column for column in NESTED if column not in types]
     if lacking:

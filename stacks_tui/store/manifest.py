@@ -66,6 +66,11 @@ class Totals:
     """Runs of a program that the kernel itself skipped (recursion)."""
     below_threshold: int = 0
     """Slices and waits shorter than what is stored."""
+    spans: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong with spans, by what it was (`SPAN_COUNTERS` of records); only what did."""
+
+
+_TOTAL_NUMBERS = tuple(one.name for one in fields(Totals) if one.name != "spans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,10 @@ def to_json(manifest: Manifest) -> str:
             }
             for label, counts in status.kinds.items()
         },
-        "totals": {name.name: getattr(status.totals, name.name) for name in fields(Totals)},
+        "totals": {
+            **{name: getattr(status.totals, name) for name in _TOTAL_NUMBERS},
+            "spans": dict(status.totals.spans),
+        },
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -186,10 +194,14 @@ def parse_manifest(text: str | bytes) -> Manifest:
     )
     kinds = {label: _counts(value) for label, value in top.items("kinds")}
     totals = _Object(top.content.get("totals"), "totals")
+    spans = totals.items("spans") if "spans" in totals.content else []
     status = RecordingStatus(
         top.number("end"),
         kinds,
-        Totals(**{name.name: totals.number(name.name) for name in fields(Totals)}),
+        Totals(
+            **{name: totals.number(name) for name in _TOTAL_NUMBERS},
+            spans={name: _number(number, "spans") for name, number in spans},
+        ),
     )
     reason = None if top.content.get("reason") is None else top.text("reason")
     return Manifest(header, status, state, reason, version)

@@ -362,7 +362,9 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
 
 
 def _bind_files(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str]) -> None:
-    connection.read_parquet(paths, hive_partitioning=False).create_view(view)
+    # By name: a recording that an older version began may have been recovered by this one.
+    files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+    files.create_view(view)
 
 
 def _keep_one_of_each_stack(connection: duckdb.DuckDBPyConnection) -> None:

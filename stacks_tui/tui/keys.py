@@ -31,17 +31,16 @@ class Key:
 
 
 def _toggles() -> tuple[Key, ...]:
-    names = [*(program.name for program in PROGRAMS), "usdt"]
     return tuple(
         Key(
-            f"kind.{name}",
+            f"kind.{program.name}",
             str(at),
-            f"collect('{name}')",
-            name,
-            f"collect {name} events, or stop collecting them",
+            f"collect('{program.name}')",
+            program.name,
+            f"collect {program.name} events, or stop collecting them",
             "Collecting",
         )
-        for at, name in enumerate(dict.fromkeys(names), 1)
+        for at, program in enumerate(PROGRAMS, 1)
     )
 
 

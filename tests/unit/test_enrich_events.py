@@ -18,7 +18,6 @@ from stacks_tui.schema import EVENTS
 OFFSET = 1_700_000_000_000_000_000
 PID = 4_000_000
 STATES: dict[int, str] = {0: "running", 1: "sleeping", 2: "disk", 4: "stopped", 8: "traced"}
-TRACES = (Kind.TRACE_EXIT, Kind.TRACE_CLOSE)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def model(one: dict[str, int]) -> dict[str, Any]:
     kind = Kind(one["kind"])
     switched = kind in (Kind.SWITCH, Kind.WAIT)
     state = "preempted" if one["flags"] & EventFlag.PREEMPTED else STATES[one["state"]]
-    wait = kind == Kind.WAIT
+    wait, close = kind == Kind.WAIT, kind == Kind.TRACE_CLOSE
     delta = one["word0"] - (1 << 64 if one["word0"] >> 63 else 0)
     return {
         "timestamp": one["time"] + OFFSET,
@@ -68,18 +67,22 @@ def model(one: dict[str, int]) -> dict[str, Any]:
         "command": "main",
         "thread": "main" if one["pid"] == PID else "worker",
         "span_id": one["span_id"] or None,
-        "parent_id": (one["word1"] or None) if kind in TRACES else None,
-        "id": (one["word0"] or None) if kind in TRACES else None,
+        "parent_id": None,
+        "id": None,
         "amount": one["amount"],
         "trace_name": None,
         "buildid": None,
         "state": state if switched else None,
         "delta": delta if kind == Kind.RSS else None,
         "waker": (one["waker"] or None) if wait else None,
-        "open": bool(one["flags"] & EventFlag.OPEN) if wait else None,
+        "open": bool(one["flags"] & EventFlag.OPEN) if wait or close else None,
         "ustack": one["ustack"] or None,
         "kstack": one["kstack"] or None,
         "wstack": (one["word0"] or None) if wait else None,
+        "busy": one["word0"] if close else None,
+        "enters": one["state"] if close else None,
+        "waker_span": (one["word1"] or None) if wait else None,
+        "since_seen": None,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from store_rows import EPOCH, events, header, me, names
 
 from stacks_tui.errors import StacksError, UsageError
+from stacks_tui.schema import SINCE_SCHEMA_2
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.reader import Recording, open_recording
 from stacks_tui.store.writer import RecordingWriter
@@ -189,3 +190,15 @@ def test_a_file_damaged_inside_is_told_when_it_is_read(path: Path) -> None:
         recording.table("select * from events")
     assert "\n" not in str(caught.value)
     assert names(path)
+
+
+def test_recordings_of_schema_1_have_nulls_for_later_columns(path: Path) -> None:
+    for number, file in enumerate(sorted(path.glob("events-*.parquet"))):
+        if number % 2 == 0:  # a recovered one may have files of both
+            table = pq.read_table(file)
+            pq.write_table(table.drop_columns(sorted(SINCE_SCHEMA_2)), file)
+    with open_recording(path) as recording:
+        rows = recording.table("select busy, enters, waker_span, since_seen, wstack from events")
+    assert rows.num_rows
+    assert all(rows.column(name).null_count == rows.num_rows for name in SINCE_SCHEMA_2)
+    assert [str(field.type) for field in rows.schema][:4] == ["uint64", "uint32", "uint64", "bool"]
