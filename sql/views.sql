@@ -28,6 +28,25 @@ left join stacks u on u.id = e.ustack
 left join stacks k on k.id = e.kstack
 left join stacks w on w.id = e.wstack;
 
+-- Whether something with these names, at this time, passes all filters (null: no filter).
+create macro passes(
+    p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end,
+    f_command, f_buildid, f_tgid, f_pid, f_thread, f_name, f_span_id, f_time
+) as (
+    (p_command is null or f_command = p_command)
+    and (p_buildid is null or hex(f_buildid) = upper(p_buildid))
+    and (p_pid is null or list_contains(p_pid, f_tgid))
+    and (p_thread is null or f_thread = p_thread or f_pid::varchar = p_thread)
+    and (p_cgroup is null or f_tgid in (
+        select tgid from processes
+        where starts_with(cgroup || '/', rtrim(p_cgroup, '/') || '/')
+           or container = p_cgroup
+    ))
+    and (p_span is null or f_name = p_span or f_span_id::varchar = p_span)
+    and (p_begin is null or f_time >= p_begin)
+    and (p_end is null or f_time < p_end)
+);
+
 -- Events that pass all filters (null: no filter), with the labels that are asked for.
 create macro chosen(
     p_labels, p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end
@@ -45,18 +64,10 @@ select e.*,
            span_id := case when list_contains(p_labels, 'span_id') then span_id::varchar end
        ) as labels
 from events e
-where (p_command is null or command = p_command)
-  and (p_buildid is null or hex(buildid) = upper(p_buildid))
-  and (p_pid is null or list_contains(p_pid, tgid))
-  and (p_thread is null or thread = p_thread or pid::varchar = p_thread)
-  and (p_cgroup is null or tgid in (
-      select tgid from processes
-      where starts_with(cgroup || '/', rtrim(p_cgroup, '/') || '/')
-         or container = p_cgroup
-  ))
-  and (p_span is null or trace_name = p_span or span_id::varchar = p_span)
-  and (p_begin is null or timestamp >= p_begin)
-  and (p_end is null or timestamp < p_end);
+where passes(
+    p_command, p_buildid, p_pid, p_thread, p_cgroup, p_span, p_begin, p_end,
+    command, buildid, tgid, pid, thread, trace_name, span_id, timestamp
+);
 
 -- Time off the CPU of chosen events: waits; where a recording has none (the nested layout), what lies between two slices of a thread.
 create macro chosen_waits(

@@ -347,7 +347,8 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
             if not sources.nested:
                 connection.register(f"{stem}_rows", sources.rows[table])
         _keep_one_of_each_stack(connection)
-        connection.execute(read_sql("views.sql"))
+        for text in ("views.sql", "spans.sql"):
+            connection.execute(read_sql(text))
         allowed = ", ".join(f"'{name}'" for name in paths.values())
         connection.execute(f"SET allowed_paths = [{allowed}]")
         connection.execute("SET enable_external_access = false")
