@@ -4,10 +4,15 @@
 -- column: says, who waits for which lock, held by whom
 -- column: waits, how many spans wait in it
 -- column: since_ns, from the last of these waits to the end
-with recursive locks as (
+with recursive instances as materialized (
+    select * from spans
+),
+locks as materialized (
     select tgid, name, id as lock, parent_id as owner, begin, begin + duration as until
-    from chosen_spans($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
-    where open and name in ('lock.wait', 'lock.hold') and parent_id <> 0
+    from instances
+    where passes($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end,
+             command, buildid, tgid, last_pid, thread, name, span_id, begin + duration)
+      and open and name in ('lock.wait', 'lock.hold') and parent_id <> 0
 ),
 -- A task waits for one lock at a time, and one holds it.
 edges as (
@@ -38,7 +43,7 @@ named as (
     select s.tgid, s.first, s.place, s.step, coalesce(n.name, 'span ' || s.step.waiter) as waiter,
            count(*) over (partition by s.tgid, s.first, n.name) as alike
     from steps s
-    left join (select tgid, span_id, arg_max(name, begin) as name from spans group by all) n
+    left join (select tgid, span_id, arg_max(name, begin) as name from instances group by all) n
       on n.tgid = s.tgid and n.span_id = s.step.waiter
 ),
 told as (

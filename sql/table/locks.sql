@@ -11,13 +11,18 @@
 -- column: longest_waiter, the span that waited so long
 -- column: held_now, at the end by this span
 -- column: waiting_now, spans that wait for it at the end
-with picked as materialized (
+with instances as materialized (
+    select * from spans
+),
+picked as materialized (
     select s.tgid, s.name = 'lock.hold' as held, s.id as lock, s.duration::bigint as duration,
            s.open, coalesce(p.name, 'span ' || s.parent_id) as owner
-    from chosen_spans($command, $buildid, $pid, $thread, $cgroup, null, $begin, $end) s
-    asof left join (select tgid, span_id, begin, name from spans) p
+    from instances s
+    asof left join (select tgid, span_id, begin, name from instances) p
       on p.tgid = s.tgid and p.span_id = s.parent_id and s.begin >= p.begin
     where s.name in ('lock.wait', 'lock.hold')
+      and passes($command, $buildid, $pid, $thread, $cgroup, null, $begin, $end, s.command, s.buildid,
+                 s.tgid, s.last_pid, s.thread, s.name, s.span_id, s.begin + s.duration)
       and ($span is null or p.name = $span or s.parent_id::varchar = $span)
 )
 select '0x' || lower(ltrim(hex(lock), '0')) as lock, tgid,

@@ -19,9 +19,14 @@
 -- column: enters, how often it was entered
 -- column: open, never closed
 -- column: since_seen, begun before it was listened to
-with slowest as materialized (
-    select * from chosen_spans($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
-    where duration >= coalesce($minimum, 0)
+with instances as materialized (
+    select * from spans
+),
+slowest as materialized (
+    select * from instances
+    where passes($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end,
+             command, buildid, tgid, last_pid, thread, name, span_id, begin + duration)
+      and duration >= coalesce($minimum, 0)
     qualify row_number() over (partition by name order by duration desc, tgid, span_id, use) <= 20
 )
 select s.name as span, s.span_id, p.name as parent, s.id, s.command, s.tgid,
@@ -33,6 +38,6 @@ select s.name as span, s.span_id, p.name as parent, s.id, s.command, s.tgid,
        s.since_seen
 from slowest s
 left join span_costs c using (tgid, span_id, use)
-asof left join (select tgid, span_id, begin, name from spans) p
+asof left join (select tgid, span_id, begin, name from instances) p
   on p.tgid = s.tgid and p.span_id = s.parent_id and s.begin >= p.begin
 order by s.duration desc, s.tgid, s.span_id, s.use

@@ -13,10 +13,15 @@
 -- column: waker, the thread that ended its last wait
 -- column: waker_span, the span in which that thread was
 -- column: since_seen, begun before it was listened to
-with stuck as materialized (
+with instances as materialized (
+    select * from spans
+),
+stuck as materialized (
     select *, begin + duration as until
-    from chosen_spans($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
+    from instances
     where open
+      and passes($command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end,
+             command, buildid, tgid, last_pid, thread, name, span_id, begin + duration)
 ),
 signs as (
     select e.tgid, e.span_id, e.use,
@@ -44,8 +49,8 @@ left join signs g using (tgid, span_id, use)
 left join stacks k on k.id = g.place.k
 left join stacks u on u.id = g.place.u
 left join threads t on t.pid = g.woken.pid
-asof left join (select tgid, span_id, begin, name from spans) p
+asof left join (select tgid, span_id, begin, name from instances) p
   on p.tgid = s.tgid and p.span_id = s.parent_id and s.begin >= p.begin
-asof left join (select tgid, span_id, begin, name from spans) w
+asof left join (select tgid, span_id, begin, name from instances) w
   on w.tgid = t.tgid and w.span_id = g.woken.span and g.woken.time >= w.begin
 order by quiet_ns desc, open_ns desc, s.tgid, s.span_id
