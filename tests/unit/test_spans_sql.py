@@ -93,7 +93,13 @@ def test_a_long_chain_and_a_long_circle_of_parents_end(tmp_path: Path) -> None:
     writer = RecordingWriter.create(tmp_path / "r", me(), header())
     size = 5000
     for number in range(1, size + 1):
-        columns = {"tgid": 1, "span_id": number, "trace_name": "s", "busy": 1, "enters": 1}
+        columns: dict[str, Any] = {
+            "tgid": 1,
+            "span_id": number,
+            "trace_name": "s",
+            "busy": 1,
+            "enters": 1,
+        }
         for tgid, parent in ((1, number - 1 or None), (2, number % size + 1)):
             more = columns | {"tgid": tgid, "parent_id": parent, "duration": 10**6 + number}
             writer.write_events(events([10**7 + number], kind="trace_close", **more))
@@ -185,8 +191,13 @@ def test_circles_of_any_size_are_found_once(size: int, tmp_path: Path) -> None:
     writer = RecordingWriter.create(tmp_path / "r", me(), header())
 
     def still(number: int, name: str, parent: int, lock: int) -> None:
-        columns = {"span_id": number, "trace_name": name, "parent_id": parent, "id": lock}
-        more = {"open": True, "duration": 100, "busy": 1, "enters": 1}
+        columns: dict[str, Any] = {
+            "span_id": number,
+            "trace_name": name,
+            "parent_id": parent,
+            "id": lock,
+        }
+        more: dict[str, Any] = {"open": True, "duration": 100, "busy": 1, "enters": 1}
         writer.write_events(events([1000], kind="trace_close", **columns, **more))
 
     for one in range(size):
@@ -247,10 +258,10 @@ def test_span_wait_is_idle_time(recording: Path) -> None:
 
 def test_one_that_was_entered_again_and_not_left_waited_only_before(tmp_path: Path) -> None:
     writer = RecordingWriter.create(tmp_path / "r", me(), header())
-    span = {"span_id": 1, "trace_name": "s"}
-    exit_ = {"kind": "trace_exit", "duration": 100 * MS}
+    span: dict[str, Any] = {"span_id": 1, "trace_name": "s"}
+    exit_: dict[str, Any] = {"kind": "trace_exit", "duration": 100 * MS}
     writer.write_events(events([1100 * MS], **exit_, **span))
-    more = {"open": True, "enters": 2, "busy": 4100 * MS, "duration": 9000 * MS}
+    more: dict[str, Any] = {"open": True, "enters": 2, "busy": 4100 * MS, "duration": 9000 * MS}
     writer.write_events(events([END_MS * MS], kind="trace_close", **more, **span))
     writer.close(RecordingStatus(END, {}))
     found = samples_of(tmp_path / "r", "span_wait")
