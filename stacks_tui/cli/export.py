@@ -22,8 +22,8 @@ from stacks_tui.cli import export_options as options
 from stacks_tui.cli import streams
 from stacks_tui.cli.teller import Teller, Words, run_command
 from stacks_tui.errors import UsageError
-from stacks_tui.export.job import ExportResult, Job, export, folder_of
-from stacks_tui.export.model import Samples
+from stacks_tui.export.job import Baseline, ExportResult, Job, export, folder_of
+from stacks_tui.export.model import Samples, ValueType
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, find_question, questions
 from stacks_tui.export.registry import Format, all_formats, find_format
 from stacks_tui.export.selection import Selection
@@ -35,6 +35,7 @@ from stacks_tui.store.reader import last_recording
 PROGRAM = "stacks-export"
 _COMPLETION_VARIABLE = "_STACKS_EXPORT_COMPLETE"
 _SHOWN_UNITS = {"nanoseconds": "ns", "bytes": "bytes", "count": ""}
+_WINDOW = ("begin", "end", "last")
 _QUIET_S = 1.0
 """Progress is shown only of what takes longer."""
 _FOLDERS = ((STACKS, "For profiles"), (TRACES, "For traces"), (TABLES, "For tables"))
@@ -151,21 +152,16 @@ def job_of(one: Format[Any], given: dict[str, Any], user: User) -> Job:
     """
     if given["no_inlined"] and not (given["lines"] or given["binary"]):
         raise UsageError("--no-inlined goes with --lines or --binary; give one of them.")
+    this = _side(given, _recordings(given["recordings"], user))
     return Job(
-        recordings=_recordings(given["recordings"], user),
+        recordings=this.recordings,
         format=one,
         queries=tuple(given["queries"]),
-        selection=Selection(
-            command=given["command"],
-            buildid=given["buildid"],
-            pids=tuple(dict.fromkeys(pid for several in given["pids"] for pid in several)),
-            thread=given["thread"],
-            cgroup=given["cgroup"],
-            span=given["span"],
-        ),
-        begin=given["begin"],
-        end=given["end"],
-        last_ns=None if given["last"] is None else round(given["last"] * 1e9),
+        selection=this.selection,
+        begin=this.begin,
+        end=this.end,
+        last_ns=this.last_ns,
+        before=_before(given, this.recordings, user),
         options=ExportOptions(
             labels=tuple(given["labels"]) or None,
             minimum_share=given["minimum_share"],
@@ -176,10 +172,41 @@ def job_of(one: Format[Any], given: dict[str, Any], user: User) -> Job:
             debuginfod=given["debuginfod"],
             offsets=given["offsets"],
             title=given["title"],
-            baseline=given["baseline"],
         ),
         path=given["output"],
     )
+
+
+def _side(given: dict[str, Any], recordings: tuple[Path, ...]) -> Baseline:
+    """The events that these options select."""
+    return Baseline(
+        recordings,
+        Selection(
+            command=given["command"],
+            buildid=given["buildid"],
+            pids=tuple(dict.fromkeys(pid for several in given["pids"] for pid in several)),
+            thread=given["thread"],
+            cgroup=given["cgroup"],
+            span=given["span"],
+        ),
+        given["begin"],
+        given["end"],
+        None if given["last"] is None else round(given["last"] * 1e9),
+    )
+
+
+def _before(given: dict[str, Any], recordings: tuple[Path, ...], user: User) -> Baseline | None:
+    """What is compared with: as the other side but for what is given; None: nothing is."""
+    theirs = {
+        name.removeprefix("before_"): value
+        for name, value in given.items()
+        if name.startswith("before_") and value not in (None, ())
+    }
+    if not theirs:
+        return None
+    named = theirs.pop("recordings", ())
+    window = dict.fromkeys(_WINDOW) if any(name in theirs for name in _WINDOW) else {}
+    return _side({**given, **window, **theirs}, _recordings(named, user) if named else recordings)
 
 
 def _recordings(named: Sequence[str], user: User) -> tuple[Path, ...]:
@@ -200,10 +227,10 @@ def _recordings(named: Sequence[str], user: User) -> tuple[Path, ...]:
 
 def _shown(one: Format[Any], result: ExportResult) -> str:
     lines = [f"{text.printable(str(result.path))}  ({text.size(result.bytes)})"]
+    before = dict(result.totals_before)
     for kind, total in result.totals:
-        unit = _SHOWN_UNITS.get(kind.unit, kind.unit)
-        value = text.quantity(total, unit) if unit else text.count(total)
-        lines.append(f"  {text.printable(kind.name)}: {value}")
+        compared = f" (before: {_value(kind, before[kind])})" if kind in before else ""
+        lines.append(f"  {text.printable(kind.name)}: {_value(kind, total)}{compared}")
     what = "samples" if one.wants is Samples else "rows" if not result.stacks else "events"
     counted = f"  {text.count(result.rows)} {what}"
     if result.stacks:
@@ -214,6 +241,11 @@ def _shown(one: Format[Any], result: ExportResult) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _value(kind: ValueType, total: int) -> str:
+    unit = _SHOWN_UNITS.get(kind.unit, kind.unit)
+    return text.quantity(total, unit) if unit else text.count(total)
+
+
 def result_object(one: Format[Any], result: ExportResult) -> dict[str, Any]:
     """The result as JSON holds it."""
     return {
@@ -222,11 +254,14 @@ def result_object(one: Format[Any], result: ExportResult) -> dict[str, Any]:
         "bytes": result.bytes,
         "rows": result.rows,
         "stacks": result.stacks,
-        "totals": [
-            {"name": kind.name, "unit": kind.unit, "value": total} for kind, total in result.totals
-        ],
+        "totals": _totals(result.totals),
+        "totals_before": _totals(result.totals_before),
         "notes": [text.valid(note) for note in result.notes],
     }
+
+
+def _totals(totals: tuple[tuple[ValueType, int], ...]) -> list[dict[str, Any]]:
+    return [{"name": kind.name, "unit": kind.unit, "value": total} for kind, total in totals]
 
 
 def _open(one: Format[Any], path: Path, user: User, *, wanted: bool) -> None:

@@ -15,6 +15,8 @@ from stacks_tui.export.job import Moment
 from stacks_tui.export.questions import ALL_LABELS, USUAL_LABELS, questions
 from stacks_tui.export.registry import Format
 
+_FILTERS = "Which events"
+
 
 class When(click.ParamType):
     """`12.5s` or `2m` after the recording began, or a time such as `2025-01-31T12:00:00`."""
@@ -122,7 +124,7 @@ def groups() -> tuple[tuple[str, tuple[click.Option, ...]], ...]:
             ),
         ),
         (
-            "Which events",
+            _FILTERS,
             (
                 click.Option(
                     ["-c", "--command"], metavar="NAME", help="Of the processes of this name."
@@ -203,21 +205,15 @@ def groups() -> tuple[tuple[str, tuple[click.Option, ...]], ...]:
                 click.Option(
                     ["minimum_share", "--minimum"],
                     type=Share(),
-                    default="0",
                     metavar="SHARE",
-                    help="Let a format that can leave out what is below this share: 0.1%.",
+                    help="Where the format can prune: draw as one what is below this share, "
+                    "0.1%; 0: nothing. Default: what keeps the file small.",
                 ),
                 click.Option(
                     ["slow", "--slow"],
                     type=values.Duration(),
                     metavar="TIME",
                     help="What slow_spans takes for slow. Default: 10ms.",
-                ),
-                click.Option(
-                    ["baseline", "--diff"],
-                    type=click.Path(path_type=Path),
-                    metavar="DIR",
-                    help="Compare with this recording, where the format can.",
                 ),
                 click.Option(["--title"], metavar="TEXT", help="Title, where the format has one."),
             ),
@@ -231,6 +227,32 @@ def groups() -> tuple[tuple[str, tuple[click.Option, ...]], ...]:
                     help="Say on stdout what was made, as a JSON object.",
                 ),
                 click.Option(["--debug"], is_flag=True, help="Show tracebacks."),
+            ),
+        ),
+    )
+
+
+def compared() -> tuple[str, tuple[click.Option, ...]]:
+    """The options that say what is compared with: each filter once more."""
+    filters = next(members for title, members in groups() if title == _FILTERS)
+    return (
+        "Compared with (what is not given is as above)",
+        (
+            click.Option(
+                ["before_recordings", "--diff"],
+                multiple=True,
+                metavar="DIR",
+                help="This recording, as what was before. Default: the same one.",
+            ),
+            *(
+                click.Option(
+                    [f"before_{one.name}", f"--diff-{one.opts[-1].removeprefix('--')}"],
+                    type=one.type,
+                    multiple=one.multiple,
+                    metavar=one.metavar,
+                    help=one.help,
+                )
+                for one in filters
             ),
         ),
     )
@@ -251,7 +273,11 @@ class Page(click.Command):
                     help="The form of the file.",
                 )
             )
-        self._groups = (*groups(), *([("Of this format", tuple(own))] if own else []))
+        self._groups = groups()
+        if one.compares:
+            self._groups += (compared(),)
+        if own:
+            self._groups += (("Of this format", tuple(own)),)
         self._folder = folder
         super().__init__(
             one.name,

@@ -19,7 +19,7 @@ from stacks_tui.export.lines import read_buildid, with_lines
 from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
 from stacks_tui.export.output import STDOUT, output
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, Question, find_question, recorded
-from stacks_tui.export.registry import Format
+from stacks_tui.export.registry import Format, all_formats
 from stacks_tui.export.samples import load_samples
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.tables import load_rows
@@ -51,6 +51,17 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """What an export is compared with; its fields are those of `Job`."""
+
+    recordings: tuple[Path, ...]
+    selection: Selection = field(default_factory=Selection)
+    begin: Moment | None = None
+    end: Moment | None = None
+    last_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What is to be exported, and where to."""
 
@@ -64,6 +75,8 @@ class Job:
     """They take the place of the selection's."""
     last_ns: int | None = None
     """Only the last so many ns of what was recorded; sets the selection's begin."""
+    before: Baseline | None = None
+    """What is compared with, for formats that compare."""
     options: ExportOptions = field(default_factory=ExportOptions)
     path: Path | None = None
     """`-` for stdout; None: a name made of recording and queries, in the current folder."""
@@ -84,6 +97,8 @@ class ExportResult:
     stacks: int
     """Distinct ones."""
     origin: Origin
+    totals_before: tuple[tuple[ValueType, int], ...] = ()
+    """The same of what is compared with."""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -103,8 +118,8 @@ def export(
     user = invoking_user() if user is None else user
     task = Task(job.options, report, cancelled)
     path = job.path if job.path is not None else Path(_file_name(job))
-    with _opened(job, user) as recordings:
-        source = _load(job, recordings, task)
+    with _opened(job.recordings, user) as recordings:
+        source = _load(job, recordings, task, user)
         with output(path, user) as file:
             job.format.write(source, file, task)
         size = 0 if path == STDOUT else path.lstat().st_size
@@ -123,8 +138,9 @@ def preview(
         UsageError, CancelledError, StacksError: as `export`.
     """
     task = Task(job.options, report, cancelled)
-    with _opened(job, invoking_user() if user is None else user) as recordings:
-        return _result(_load(job, recordings, task), None, 0, task)
+    user = invoking_user() if user is None else user
+    with _opened(job.recordings, user) as recordings:
+        return _result(_load(job, recordings, task, user), None, 0, task)
 
 
 def folder_of(one: Format[Any]) -> str:
@@ -132,42 +148,52 @@ def folder_of(one: Format[Any]) -> str:
     return {Samples: STACKS, Trace: TRACES, Rows: TABLES}[one.wants]
 
 
-def _load(job: Job, recordings: Sequence[Recording], task: Task) -> Samples | Trace | Rows:
+def _load(
+    job: Job, recordings: Sequence[Recording], task: Task, user: User
+) -> Samples | Trace | Rows:
     folder = folder_of(job.format)
     asked = _questions(job, folder)
     selection = _selection(job, recordings, task)
+    if job.before is not None and not job.format.compares:
+        those = ", ".join(one.name for one in all_formats() if one.compares)
+        raise UsageError(f"{job.format.name} files can't compare; these can: {those}.")
     if job.format.wants is Trace:
         return load_trace(recordings, asked, selection, task)
     if job.format.wants is Rows:
         return load_rows(recordings, asked, selection, task)
-    return with_lines(load_samples(recordings, asked, selection, task), task)
+    if job.before is None:
+        return with_lines(load_samples(recordings, asked, selection, task), task)
+    with _opened(job.before.recordings, user) as others:
+        before = others, _selection(job.before, others, task)
+        return with_lines(load_samples(recordings, asked, selection, task, before), task)
 
 
-def _selection(job: Job, recordings: Sequence[Recording], task: Task) -> Selection:
+def _selection(side: Job | Baseline, recordings: Sequence[Recording], task: Task) -> Selection:
     """The selection with what only the recordings tell: their times, and a binary's build id."""
-    selection = job.selection
+    selection = side.selection
     spans = [recorded(recording) for recording in recordings]
     first = min(span.begin for span in spans)
-    if job.begin is not None:
-        selection = replace(selection, begin=job.begin.after(first))
-    if job.end is not None:
-        selection = replace(selection, end=job.end.after(first))
-    if job.last_ns is not None:
+    if side.begin is not None:
+        selection = replace(selection, begin=side.begin.after(first))
+    if side.end is not None:
+        selection = replace(selection, end=side.end.after(first))
+    if side.last_ns is not None:
         if selection.begin is not None:
             raise UsageError("--last and --begin exclude each other; give one of them.")
         last = max(span.end for span in spans) + 1
         end = last if selection.end is None else min(last, selection.end)
-        selection = replace(selection, begin=max(end - job.last_ns, 0))
+        selection = replace(selection, begin=max(end - side.last_ns, 0))
     if None not in (selection.begin, selection.end) and selection.begin >= selection.end:  # type: ignore[operator]
         raise UsageError("--begin is not before --end; nothing can be between them.")
-    if job.options.binary is None or selection.buildid is not None:
+    binary = task.options.binary
+    if binary is None or selection.buildid is not None:
         return selection
-    buildid = read_buildid(job.options.binary)
+    buildid = read_buildid(binary)
     text = read_sql("export/runs.sql")
     if any(recording.sql(text, buildid=buildid.hex()).fetchall() for recording in recordings):
         return replace(selection, buildid=buildid)
     task.note(
-        f"{str(job.options.binary)!r} is no executable of this recording, so events of all are "
+        f"{str(binary)!r} is no executable of this recording, so events of all are "
         "taken; lines come from it where its build id fits."
     )
     return selection
@@ -179,9 +205,9 @@ def _questions(job: Job, folder: str) -> tuple[Question, ...]:
 
 
 @contextlib.contextmanager
-def _opened(job: Job, user: User) -> Iterator[list[Recording]]:
+def _opened(paths: Sequence[Path], user: User) -> Iterator[list[Recording]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(open_recording(path, user)) for path in job.recordings]
+        yield [stack.enter_context(open_recording(path, user)) for path in paths]
 
 
 def _file_name(job: Job) -> str:
@@ -195,8 +221,10 @@ def _result(
     source: Samples | Trace | Rows, path: Path | None, size: int, task: Task
 ) -> ExportResult:
     totals = source.totals() if isinstance(source, Samples) else ()
+    before = source.totals_before() if isinstance(source, Samples) else ()
     rows = source.rows if isinstance(source, Rows) else len(source)
     stacks = 0 if isinstance(source, Rows) else len(source.stacks)
     if isinstance(source, Samples):  # those that samples have
         stacks = len(np.unique(source.stack_of))
-    return ExportResult(path, size, totals, rows, stacks, source.origin, tuple(task.notes))
+    notes = tuple(task.notes)
+    return ExportResult(path, size, totals, rows, stacks, source.origin, before, notes)

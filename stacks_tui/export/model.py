@@ -136,7 +136,18 @@ class Origin:
     executable: tuple[str, bytes | None] | None = None
     """Path (or command) and build id of the executable of most events."""
     comments: tuple[str, ...] = ()
-    """One line each: tool, host, kernel, and what was lost."""
+    """One line each: tool, host, kernel, targets."""
+    trust: tuple[str, ...] = ()
+    """One line each: how much was lost, and how many stacks were cut, in the whole recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What samples are compared with, in columns of the same stacks and labels."""
+
+    values: npt.NDArray[np.int64]
+    """[samples, types]"""
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +164,8 @@ class Samples:
     main: int
     """Which of `types` is shown at first."""
     origin: Origin
+    before: Before | None = None
+    """None: they are compared with nothing. Only formats that compare are given any."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -160,15 +173,24 @@ class Samples:
 
     def totals(self) -> tuple[tuple[ValueType, int], ...]:
         """The sum of each value: what every viewer must show."""
-        return tuple(
-            (kind, int(total))
-            for kind, total in zip(self.types, self.values.sum(axis=0, dtype=np.int64), strict=True)
-        )
+        return self._totals(self.values)
+
+    def totals_before(self) -> tuple[tuple[ValueType, int], ...]:
+        """The same of what they are compared with; empty: nothing."""
+        return () if self.before is None else self._totals(self.before.values)
+
+    def _totals(self, values: npt.NDArray[np.int64]) -> tuple[tuple[ValueType, int], ...]:
+        sums = values.sum(axis=0, dtype=np.int64)
+        return tuple((kind, int(total)) for kind, total in zip(self.types, sums, strict=True))
 
     def by_stack(self, value: int | None = None) -> npt.NDArray[np.int64]:
         """[stacks] sum of one value (by index into `types`; None: the main one) over all labels."""
+        return self.sums(self.values[:, self.main if value is None else value])
+
+    def sums(self, column: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """[stacks] sums of a column [samples]."""
         sums = np.zeros(len(self.stacks), np.int64)
-        np.add.at(sums, self.stack_of, self.values[:, self.main if value is None else value])
+        np.add.at(sums, self.stack_of, column)
         return sums
 
 

@@ -41,6 +41,8 @@ class Format(Generic[Source]):
     """Lower is offered earlier."""
     variants: tuple[str, ...] = ()
     """Names of formats that `--format` of this one leads to (`trace --format perfetto`)."""
+    compares: bool = False
+    """`write` shows what changed where `Samples.before` is given."""
     hidden: bool = False
     """Only reached as a variant of another."""
     viewer: Callable[[], tuple[list[str], str] | None] | None = None

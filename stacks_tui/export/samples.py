@@ -17,13 +17,15 @@ import pyarrow.compute as pc
 
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.export.framing import Framing, check_question
-from stacks_tui.export.model import Label, Origin, Samples, ValueType, Window
+from stacks_tui.export.model import Before, Label, Origin, Samples, ValueType, Window
 from stacks_tui.export.questions import Question, Span, ask, batches, recorded
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import Task
 from stacks_tui.resources import read_sql
 from stacks_tui.store.reader import Recording
 
+_BEFORE = "before:"
+"""Begins the columns of what is compared with."""
 _UNITS = {"ns": "nanoseconds", "bytes": "bytes", "count": "count"}
 
 
@@ -32,27 +34,30 @@ def load_samples(
     asked: Sequence[Question],
     selection: Selection,
     task: Task,
+    before: tuple[Sequence[Recording], Selection] | None = None,
 ) -> Samples:
-    """What the queries say of the recordings, summed.
+    """What the queries say of the recordings, summed; and what they say of those before.
 
     Raises:
         UsageError: a query is wrong, or returns what is no profile.
         StacksError: it failed while it ran.
     """
     framing = Framing(task)
-    spans = [recorded(recording) for recording in recordings]
-    tables: list[pa.Table] = []
-    types: dict[str, ValueType] = {}
-    several = len(asked) > 1
-    for question in asked:
-        for recording, span in zip(recordings, spans, strict=True):
-            relation = ask(recording, question, selection, span, span.begin, task)
-            rows = _rows(recording, question, relation, framing, task, several)
-            tables.append(rows.table)
-            types |= rows.types
-    table, label_names = _merged(tables, list(types))
-    values = np.empty((table.num_rows, len(types)), np.int64)
-    for at, key in enumerate(types):
+    tables, types = _answers(recordings, asked, selection, framing, task)
+    keys = list(types)
+    if before is not None:
+        theirs, more = _answers(*before[:1], asked, before[1], framing, task)
+        tables += [
+            table.rename_columns(
+                [_BEFORE + name if name in more else name for name in table.column_names]
+            )
+            for table in theirs
+        ]
+        types |= more
+        keys = [*types, *(_BEFORE + key for key in types)]
+    table, label_names = _merged(tables, keys)
+    values = np.empty((table.num_rows, len(keys)), np.int64)
+    for at, key in enumerate(keys):
         values[:, at] = np.asarray(table.column(key))
     labels = tuple(
         Label(name.removeprefix("label:"), one_chunk(table.column(name)))
@@ -64,11 +69,41 @@ def load_samples(
         framing.stacks(),
         np.asarray(table.column("stack")).astype(np.int64, copy=False),
         kinds,
-        values,
+        values[:, : len(kinds)],
         labels,
         min(1, len(kinds) - 1),
-        make_origin(recordings, spans, asked, selection, _period(recordings, kinds)),
+        make_origin(recordings, _spans(recordings), asked, selection, _period(recordings, kinds)),
+        None
+        if before is None
+        else Before(
+            values[:, len(kinds) :],
+            make_origin(before[0], _spans(before[0]), asked, before[1]),
+        ),
     )
+
+
+def _spans(recordings: Sequence[Recording]) -> list[Span]:
+    return [recorded(recording) for recording in recordings]
+
+
+def _answers(
+    recordings: Sequence[Recording],
+    asked: Sequence[Question],
+    selection: Selection,
+    framing: Framing,
+    task: Task,
+) -> tuple[list[pa.Table], dict[str, ValueType]]:
+    """The rows of each query and recording, and what their columns of values measure."""
+    tables: list[pa.Table] = []
+    types: dict[str, ValueType] = {}
+    several = len(asked) > 1
+    for question in asked:
+        for recording, span in zip(recordings, _spans(recordings), strict=True):
+            relation = ask(recording, question, selection, span, span.begin, task)
+            rows = _rows(recording, question, relation, framing, task, several)
+            tables.append(rows.table)
+            types |= rows.types
+    return tables, types
 
 
 class _Rows:
@@ -222,6 +257,7 @@ def make_origin(
         period_ns,
         _executable(recordings, selection),
         tuple(line for recording in recordings for line in _comments(recording)),
+        tuple(line for recording in recordings for line in _trust(recording)),
     )
 
 
@@ -241,14 +277,21 @@ def _comments(recording: Recording) -> list[str]:
     if manifest is None:
         return []
     header = manifest.header
-    lines = [
+    return [
         f"recorded by stacks-tui {header.tool_version} on {header.host}, Linux {header.kernel}: "
         f"{', '.join(header.targets) or 'everything'}; {','.join(header.programs)}"
     ]
-    lost = {kind: counts.lost for kind, counts in manifest.status.kinds.items() if counts.lost}
-    if lost:
-        shown = ", ".join(f"{kind} {count}" for kind, count in lost.items())
-        lines.append(f"lost while recording: {shown}")
+
+
+def _trust(recording: Recording) -> list[str]:
+    if recording.manifest is None:
+        return []
+    kinds = recording.manifest.status.kinds
+    lost = [f"{kind} {counts.lost}" for kind, counts in kinds.items() if counts.lost]
+    cut = [f"{kind} {counts.truncated}" for kind, counts in kinds.items() if counts.truncated]
+    lines = [f"lost while recording: {', '.join(lost) or 'nothing'}"]
+    if cut:
+        lines.append(f"events with a stack that was cut: {', '.join(cut)}")
     return lines
 
 

@@ -26,8 +26,9 @@ class ExportOptions:
 
     labels: tuple[str, ...] | None = None
     """Labels that samples keep; None: the usual ones."""
-    minimum_share: float = 0.0
-    """Formats that may prune leave out what is below this share (0 to 1) of the total."""
+    minimum_share: float | None = None
+    """Formats that may prune draw as one what is below this share (0 to 1) of the total; 0:
+    nothing; None: as little as keeps the file small."""
     minimum_ns: int | None = None
     """For queries that ask what is slow: from how long on."""
     lines: bool = False
@@ -41,8 +42,6 @@ class ExportOptions:
     offsets: bool = False
     """Show each frame's offset in its function: `name+0x1f`."""
     title: str | None = None
-    baseline: Path | None = None
-    """Recording to compare with, for formats that show differences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class _Writer:
         lines += [f"recording: {path}" for path in origin.recordings]
         if origin.selection:
             lines.append(f"only: {origin.selection}")
-        return [*lines, *origin.comments, *self._task.notes]
+        return [*lines, *origin.comments, *origin.trust, *self._task.notes]
 
     def _write_mappings(self) -> list[int]:
         """Write them; returns the mapping's id of each location, 0: none."""
