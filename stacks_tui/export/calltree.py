@@ -58,7 +58,7 @@ class Tree:
             np.add.at(sums[:, column], self.last[there], values[there, column])
         return sums
 
-    def sums(self, own: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def sums(self, own: I64) -> I64:
         """[nodes, columns] of `own` [nodes, columns]: the node and all that is below it."""
         total = own.copy()
         for begin, end in zip(self.levels[1:-1][::-1], self.levels[2:][::-1], strict=True):

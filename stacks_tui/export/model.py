@@ -129,7 +129,9 @@ class Origin:
     questions: tuple[str, ...]
     """What each query answers."""
     selection: str
-    """The filters in words; empty: everything."""
+    """The filters in words, with their times; empty: everything."""
+    filters: str
+    """The same without the times, which `window` has."""
     window: Window
     period_ns: int = 0
     """Sampling period, where a query shows samples and they have one; 0: none."""

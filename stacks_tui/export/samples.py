@@ -253,6 +253,7 @@ def make_origin(
         tuple(question.name for question in asked),
         tuple(question.answers for question in asked),
         selection.words(),
+        selection.words(times=False),
         Window(begin, max(begin, end)),
         period_ns,
         _executable(recordings, selection),

@@ -48,7 +48,7 @@ class Selection:
             "end": self.end,
         }
 
-    def words(self) -> str:
+    def words(self, *, times: bool = True) -> str:
         """The filters as text for comments and titles; empty: there are none."""
         parts = [
             f"{name} {printable(value)}"
@@ -64,8 +64,8 @@ class Selection:
             parts.append(f"build id {self.buildid.hex()}")
         if self.pids:
             parts.append(f"pid {', '.join(map(str, self.pids))}")
-        if self.begin is not None:
+        if times and self.begin is not None:
             parts.append(f"from {iso_time(self.begin)}")
-        if self.end is not None:
+        if times and self.end is not None:
             parts.append(f"before {iso_time(self.end)}")
         return "; ".join(parts)

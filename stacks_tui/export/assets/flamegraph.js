@@ -92,6 +92,9 @@
   const grouped = (n) => (Number.isInteger(n) ? n.toLocaleString("en-US") : String(n));
   const three = (n) => (Math.abs(n) < 9.995 ? n.toFixed(2) : Math.abs(n) < 99.95 ? n.toFixed(1) : n.toFixed(0));
   function short(n, unit) {
+    const seconds = Math.round(Math.abs(n) / 1e9), sign = n < 0 ? "-" : "";
+    if (unit === "nanoseconds" && seconds >= 3600) return `${sign}${Math.floor(seconds / 3600)}h ${String(Math.round((seconds % 3600) / 60)).padStart(2, "0")}m`;
+    if (unit === "nanoseconds" && seconds >= 100) return `${sign}${Math.floor(seconds / 60)}m ${String(seconds % 60).padStart(2, "0")}s`;
     const steps = unit === "nanoseconds" ? [["s", 1e9], ["ms", 1e6], ["µs", 1e3]] : unit === "bytes" ? [["TiB", 2 ** 40], ["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 1024]] : [];
     for (const [name, one] of steps) if (Math.abs(n) >= one) return `${three(n / one)} ${name}`;
     return "";
@@ -136,6 +139,7 @@
       if (state.relative) out.push(`share  ${percent(tree.was[i] / tree.scales[1])} → ${percent(tree.now[i] / tree.scales[0])}`);
     } else {
       out.push(`${types[state.type].name} ${exact(tree.now[i], unit)}`);
+      if (tree.negative) out.push(`gained and given back ${exact(tree.width[i], unit)}`);
       const self = tree.own[i];
       if (self && tree.frame[i] !== REST) out.push(`${state.up ? "as the outermost" : "itself"} ${exact(self, unit)}`);
     }
@@ -167,7 +171,7 @@
   }
   function change(i) {
     const now = tree.now[i] / tree.scales[0], was = compared ? tree.was[i] / tree.scales[1] : 0;
-    const most = Math.max(Math.abs(now), Math.abs(was));
+    const most = compared ? Math.max(Math.abs(now), Math.abs(was)) : tree.width[i];
     return changes[8 + Math.round((most ? Math.max(-1, Math.min(1, (now - was) / most)) : 0) * 8)];
   }
   function fill(i) {
@@ -180,7 +184,7 @@
 
   // ---- drawing
 
-  let width = 0, height = 0, ratio = 1, glyph = 7, asked = false;
+  let bars = 0, width = 0, height = 0, ratio = 1, glyph = 7, asked = false;
   const scale = () => width / (tree.width[zoom] || 1);
   function size() {
     ratio = devicePixelRatio || 1;
@@ -191,7 +195,7 @@
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     depths();
-    redraw();
+    draw();
   }
   function depths() {
     let deepest = 0;
@@ -209,6 +213,7 @@
     g.font = `${coarse ? 13 : 12}px ui-monospace, "DejaVu Sans Mono", monospace`;
     g.textBaseline = "middle";
     glyph = g.measureText("m").width;
+    bars = 0;
     const first = Math.floor(top / ROW), last = Math.ceil((top + height) / ROW);
     for (const i of tree.path(zoom)) if (i !== zoom) bar(i, 0, width, top, true);
     const thin = new Float64Array(last + 2).fill(-1);
@@ -228,6 +233,7 @@
       if (row >= first) bar(i, from, wide, top, false);
       i++;
     }
+    root.dataset.drawn = JSON.stringify({ bars, width, back: css.back, overflows: document.body.scrollWidth > innerWidth });
     for (const [i, colour] of [[chosen, css.accent], [hover, css.ink]]) outline(i, colour, top);
   }
   function span(i) {
@@ -235,6 +241,7 @@
     return within ? [(tree.x[i] - tree.x[zoom]) * scale(), tree.width[i] * scale()] : [0, width];
   }
   function bar(i, from, wide, top, above) {
+    bars++;
     const g = draw2d, y = tree.depth[i] * ROW - top;
     g.globalAlpha = above ? 0.55 : matched && tree.frame[i] >= FIRST && !matched[tree.frame[i] - FIRST] ? 0.45 : 1;
     g.fillStyle = fill(i);
@@ -242,7 +249,8 @@
     g.globalAlpha = 1;
     const from0 = Math.max(from, 0), room = Math.floor((Math.min(from + wide, width) - from0 - 6) / glyph);
     if (room < 3) return;
-    const label = name(i), cut = label.length > room ? label.slice(0, room - 1) + "…" : label;
+    const label = name(i), half = (room - 1) >> 1;
+    const cut = label.length > room ? `${label.slice(0, half)}…${label.slice(half + 1 - room)}` : label;
     g.fillStyle = state.colour === "change" || tree.frame[i] < FIRST ? css.ink : css["frame-ink"];
     g.fillText(cut, from0 + 3, y + ROW / 2, wide - 4);
   }
@@ -368,11 +376,11 @@
       const by = state.colour === "kind" ? frames.kind : frames.module, sums = new Map();
       // by what stacks end in, which in the tree of callers are the top nodes
       for (let i = zoom; i < tree.end[zoom]; i++) {
-        if (tree.frame[i] < FIRST || (state.up && tree.depth[i] !== Math.max(1, tree.depth[zoom]))) continue;
+        if (tree.frame[i] < FIRST || !tree.width[i] || (state.up && tree.depth[i] !== Math.max(1, tree.depth[zoom]))) continue;
         const key = by[tree.frame[i] - FIRST];
         sums.set(key, (sums.get(key) || 0) + (state.up ? tree.width[i] : tree.ownWidth[i]));
       }
-      for (const [key, sum] of sums) rows.push([sum, key]);
+      for (const [key, sum] of sums) if (sum) rows.push([sum, key]);
       rows.sort((p, q) => q[0] - p[0]);
       const whole = tree.width[zoom] || 1, most = coarse || width < 600 ? 5 : 9;
       for (const [sum, key] of rows.slice(0, most)) {
@@ -465,13 +473,12 @@
     document.title = data.title;
     $("title").textContent = data.title;
     const { about } = data, other = data.compared;
-    const window_ = (one) => `${one.begin} + ${one.lasted}${one.only ? ` · ${one.only}` : ""}`;
-    const line = $("window");
-    line.append(...(other ? [text("b", "before "), `${window_(other)} · `, text("b", "after "), window_(about)] : [window_(about)]));
-    for (const one of types) {
-      const unit = one.unit in UNITS ? one.unit : one.unit;
-      line.append(" · ", `${one.name} `, text("b", other ? `${exact(one.before, unit)} → ${exact(one.total, unit)}` : exact(one.total, unit)));
-    }
+    const when = (one) => `${one.begin.slice(0, 19).replace("T", " ")} UTC, ${one.lasted}${one.filters ? ` · ${one.filters}` : ""}`;
+    const line = $("window"), totals = $("totals");
+    if (other) line.append("before ", text("b", when(other)), " · after ", text("b", when(about)));
+    else line.append(when(about), " · ", about.asked.map((one) => one[1]).join(" "));
+    for (const { name: of, unit, total, before } of types)
+      totals.append(totals.firstChild ? " · " : "", `${of} `, text("b", other ? `${exact(before, unit)} → ${exact(total, unit)}` : exact(total, unit)));
     const trust = $("trust");
     for (const one of [...new Set([...about.trust, ...(other ? other.trust : [])])]) trust.append(text("span", one, /: nothing$/.test(one) ? "" : "bad"), " · ");
     for (const one of data.notes) trust.append(text("span", one), " · ");
@@ -483,7 +490,7 @@
       const title = (key) => (side ? `${side}: ${key}` : key);
       fact(title("recording"), one.recordings);
       fact(title("window"), [`${one.begin} to ${one.end}`]);
-      fact(title("only"), [one.only || "everything"]);
+      fact(title("only"), [one.filters || "everything"]);
       fact(title("recorded"), one.comments);
     }
     fact("made by", [data.made]);
@@ -568,6 +575,7 @@
   head();
   recall();
   read();
+  size();
   search();
   new ResizeObserver(size).observe(view);
   root.dataset.ready = "1";

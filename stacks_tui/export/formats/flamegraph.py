@@ -22,6 +22,7 @@ from stacks_tui.export.functions import KINDS, Functions, functions_of, shown
 from stacks_tui.export.model import Origin, Samples
 from stacks_tui.export.page import browser, json_text, write_page
 from stacks_tui.export.registry import Format
+from stacks_tui.export.samples import none_selected
 from stacks_tui.export.task import Task
 from stacks_tui.store.manifest import iso_time
 
@@ -49,9 +50,8 @@ def write_flamegraph(samples: Samples, out: BinaryIO, task: Task) -> None:
         whole = grow(paths, from_leaf=name == "up")
         trees[name] = _Drawn(whole, by_stack, len(samples.types), task.options.minimum_share)
         task.step("making the tree", at + 1, 2)
-    for one in trees.values():
-        if one.left_out:
-            task.note(one.told())
+    if any(one.left_out for one in trees.values()):
+        task.note(_told(trees["down"], trees["up"]))
     if np.abs(by_stack).sum(axis=0, dtype=np.float64).max(initial=0) >= _EXACT:
         task.note("values above 2^53 are rounded in the page; its totals are exact.")
     title = task.options.title or _title(samples)
@@ -63,7 +63,7 @@ class _Drawn:
 
     def __init__(self, tree: Tree, by_stack: I64, types: int, share: float | None) -> None:
         own = tree.own(by_stack)
-        total: I64 = tree.sums(own)
+        total = tree.sums(own)
         weight = _weights(tree, own, types)
         kept, self.share = _chosen(weight, share)
         self.left_out = int((~kept).sum())
@@ -77,12 +77,10 @@ class _Drawn:
         inside = np.zeros(len(above), np.int64)
         np.add.at(inside, which, sizes[cut])
         # the root, what is kept, the remainders
-        number = np.cumsum(kept)
+        number = np.cumsum(kept, dtype=np.int64)
         at = np.flatnonzero(kept)
         none = np.zeros((1, own.shape[1]), np.int64)
-        parent = np.concatenate(
-            [[-1], _number(tree.parent[at], number), _number(above, number)]
-        )
+        parent = np.concatenate([[-1], _number(tree.parent[at], number), _number(above, number)])
         key = np.concatenate(
             [[_ALL], tree.key[at].astype(np.int64) + _FIRST, np.full(len(above), _REMAINDER)]
         )
@@ -119,13 +117,6 @@ class _Drawn:
             "share": self.share,
         }
 
-    def told(self) -> str:
-        """What was left out, for the person."""
-        return (
-            f"{text.count(self.left_out)} of {text.count(self.whole)} nodes are drawn as grey "
-            f"remainders, each below {self.share * 100:.2g} %; --minimum 0 draws all."
-        )
-
 
 def _number(parent: I64, number: I64) -> I64:
     """Nodes of the whole tree as those that are kept are numbered after the root, 0."""
@@ -134,10 +125,11 @@ def _number(parent: I64, number: I64) -> I64:
 
 def _weights(tree: Tree, own: I64, types: int) -> npt.NDArray[np.float64]:
     """[nodes] the largest share of each in the whole, over all types: what its width goes by."""
-    sides = np.abs(own).reshape(len(own), -1, types).max(axis=1)
+    sides = np.abs(own).reshape(len(own), own.shape[1] // types, types).max(axis=1)
     sums = tree.sums(sides)
     whole = np.maximum(sums[tree.parent < 0].sum(axis=0, dtype=np.float64), 1)
-    return (sums / whole).max(axis=1, initial=0.0)
+    weight: npt.NDArray[np.float64] = (sums / whole).max(axis=1, initial=0.0)
+    return weight
 
 
 def _chosen(weight: npt.NDArray[np.float64], share: float | None) -> tuple[BoolArray, float]:
@@ -148,6 +140,15 @@ def _chosen(weight: npt.NDArray[np.float64], share: float | None) -> tuple[BoolA
         share = float(np.partition(weight, -_MOST_NODES - 1)[-_MOST_NODES - 1])
         return weight > share, share
     return weight >= share, share
+
+
+def _told(down: _Drawn, up: _Drawn) -> str:
+    """What was left out, for the person."""
+    counts = [f"{text.count(one.left_out)} of {text.count(one.whole)}" for one in (down, up)]
+    return (
+        f"{counts[0]} nodes (from the leaf: {counts[1]}) are drawn as grey remainders, each below "
+        f"{max(down.share, up.share) * 100:.2g} %; --minimum 0 draws all."
+    )
 
 
 def _json(
@@ -166,7 +167,7 @@ def _json(
         "made": f"stacks-tui {__version__}",
         "about": _about(samples.origin),
         "compared": None if samples.before is None else _about(samples.before.origin),
-        "notes": [shown(note) for note in task.notes],
+        "notes": [shown(note) for note in (*task.notes, none_selected(samples)) if note],
         "types": [
             {
                 "name": shown(kind.name),
@@ -206,7 +207,7 @@ def _about(origin: Origin) -> dict[str, Any]:
             for name, question in zip(origin.queries, origin.questions, strict=True)
         ],
         "recordings": [shown(path) for path in origin.recordings],
-        "only": shown(origin.selection),
+        "filters": shown(origin.filters),
         "begin": iso_time(begin),
         "end": iso_time(end),
         "lasted": text.duration(end - begin),

@@ -23,11 +23,11 @@ from textual.widgets import Input, ProgressBar, Static
 from stacks_tui import text
 from stacks_tui.errors import StacksError
 from stacks_tui.live.snapshot import Snapshot
-from stacks_tui.live.view import Measure, Tab, View
+from stacks_tui.live.view import Measure, Side, Tab, View
 from stacks_tui.tui.widgets.table import Column, Line, Table
 
 if TYPE_CHECKING:
-    from stacks_tui.export.job import ExportResult, Job
+    from stacks_tui.export.job import Baseline, ExportResult, Job
     from stacks_tui.export.registry import Format
     from stacks_tui.export.task import Progress
 
@@ -91,13 +91,50 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
             selection = replace(selection, span=term.removeprefix("span:"))
         else:
             lacks.append(f"the filter {term!r}")
-    if view.compares:
-        lacks.append("the comparison")
     queries = queries_of(view) if form.wants is Samples else ()
     job = Job((Path(directory),), form, queries, selection, path=path)
-    where = selection.words() or "everything recorded"
+    if view.a is not None and view.b is not None:
+        if form.compares:
+            before, after = _side(job, view.a), _side(job, view.b)
+            job = replace(
+                job,
+                recordings=after.recordings,
+                selection=after.selection,
+                last_ns=after.last_ns,
+                before=before,
+            )
+        else:
+            lacks.append("the comparison")
+    where = _where(job)
+    if job.before is not None:
+        where = f"{_where(job.before)} → {where}"
     what = ", ".join(queries) or "the format's usual queries"
     return Plan(job, f"{what}; {where}", " and ".join(lacks))
+
+
+def _side(job: Job, side: Side) -> Baseline:
+    """What one side of a comparison takes its events from."""
+    from stacks_tui.export.job import Baseline
+
+    window = side.window
+    selection = replace(
+        job.selection,
+        pids=(side.tgid,) if side.tgid else job.selection.pids,
+        span=job.selection.span if side.span is None else side.span,
+        begin=window.begin if window.end else None,
+        end=window.end or None,
+    )
+    return Baseline(
+        (Path(side.recording),) if side.recording else job.recordings,
+        selection,
+        last_ns=window.last_s * 10**9 if window.last_s and not window.end else None,
+    )
+
+
+def _where(side: Job | Baseline) -> str:
+    last = f"the last {text.duration(side.last_ns)}" if side.last_ns else ""
+    said = "; ".join(filter(None, (side.selection.words(), last)))
+    return f"{said or 'everything'} in {side.recordings[0].name}"
 
 
 def default_name(directory: str, view: View, form: Format[Any]) -> str:
