@@ -303,8 +303,11 @@ class ExportScreen(ModalScreen[None]):
         self._over()
         path = (result.path or Path()).absolute()
         self._written = (path, form)
+        was = dict(result.totals_before)
         totals = ", ".join(
-            f"{kind.name} {_total(total, kind.unit)}" for kind, total in result.totals
+            f"{kind.name} {_total(total, kind.unit)}"
+            + (f" (before {_total(was[kind], kind.unit)})" if kind in was else "")
+            for kind, total in result.totals
         )
         said = [f"written: {path}", f"{text.size(result.bytes)}, {text.count(result.rows)} rows"]
         if totals:
