@@ -1,4 +1,4 @@
-"""Builds the programs that emit spans: `built("c_spans")` is the executable of its source here."""
+"""Builds what emits spans: `built("c_spans")` is a program, `installed()` is for PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import functools
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,4 +31,23 @@ def built(name: str) -> Path:
     """The executable of `workloads/NAME.c`; compiled the first time."""
     path = folder() / name
     subprocess.run(["gcc", *USUAL, "-o", path, SOURCES / f"{name}.c"], check=True)
+    return path
+
+
+@functools.cache
+def installed() -> Path:
+    """A folder that holds the package as pip installs it; for PYTHONPATH, of any CPython."""
+    # a copy: setuptools leaves what it builds beside its sources
+    source = folder() / "tracing_stacks"
+    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("build", "target", "*.egg-info"))
+    site = folder() / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--root-user-action=ignore", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True)
+    return site
+
+
+def extension() -> Path:
+    """The extension's file, which has the probes."""
+    (path,) = (installed() / "tracing_stacks").glob("_spans.*.so")
     return path

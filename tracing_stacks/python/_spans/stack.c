@@ -1,0 +1,73 @@
+/* Stacks of open spans: of the thread, or of the task that it runs. */
+#include "spans.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Thread_local Stack *running;
+static pthread_key_t of_thread;
+
+/* A thread has ended. Spans that it left open point to its stack, which then stays: on the heap, for a
+   thread's own memory would be gone while another thread may still exit them. */
+static void thread_ended(void *ended)
+{
+    Stack *stack = ended;
+    if (stack->len)
+        return;
+    if (stack->spans != stack->inlined)
+        free(stack->spans);
+    free(stack);
+}
+
+int stacks_init(void) { return pthread_key_create(&of_thread, thread_ended); }
+
+Stack *stack_of_thread(void)
+{
+    running = calloc(1, sizeof(*running));
+    if (!running || pthread_setspecific(of_thread, running))
+        Py_FatalError("no memory for a thread's spans");
+    return running;
+}
+
+/* Whether a task, or what else has steps, runs on this thread. */
+int stacks_in_steps(void) { return running && running != pthread_getspecific(of_thread); }
+
+int stack_push(Stack *stack, Span *span)
+{
+    if (stack->len == stack->cap) {
+        uint32_t cap = stack->cap ? stack->cap * 2 : sizeof(stack->inlined) / sizeof(*stack->inlined);
+        Span **old = stack->spans == stack->inlined ? NULL : stack->spans;
+        Span **spans = stack->cap ? realloc(old, cap * sizeof(*spans)) : stack->inlined;
+        if (!spans)
+            return PyErr_NoMemory(), -1;
+        if (stack->spans == stack->inlined)
+            memcpy(spans, stack->inlined, sizeof(stack->inlined));
+        stack->spans = spans;
+        stack->cap = cap;
+    }
+    stack->spans[stack->len++] = (Span *)Py_NewRef((PyObject *)span);
+    span->in = stack;
+    return 0;
+}
+
+/* Takes a span out of whichever stack it is open in. */
+void stack_drop(Span *span)
+{
+    Stack *stack = span->in;
+    uint32_t i = stack->len;
+    while (stack->spans[--i] != span)
+        ;
+    memmove(stack->spans + i, stack->spans + i + 1, (--stack->len - i) * sizeof(*stack->spans));
+    span->in = NULL;
+    Py_DECREF((PyObject *)span);
+}
+
+void stack_empty(Stack *stack)
+{
+    while (stack->len)
+        stack_drop(stack->spans[stack->len - 1]);
+    if (stack->spans != stack->inlined)
+        free(stack->spans);
+    stack->spans = NULL;
+    stack->cap = 0;
+}
