@@ -56,6 +56,7 @@ def load_samples(
         types |= more
         keys = [*types, *(_BEFORE + key for key in types)]
     table, label_names = _merged(tables, keys)
+    sampled = ValueType("cpu", "nanoseconds") in types.values()
     values = np.empty((table.num_rows, len(keys)), np.int64)
     for at, key in enumerate(keys):
         values[:, at] = np.asarray(table.column(key))
@@ -72,7 +73,13 @@ def load_samples(
         values[:, : len(kinds)],
         labels,
         min(1, len(kinds) - 1),
-        make_origin(recordings, _spans(recordings), asked, selection, _period(recordings, kinds)),
+        make_origin(
+            recordings,
+            _spans(recordings),
+            asked,
+            selection,
+            sampling_period(recordings) if sampled else 0,
+        ),
         None
         if before is None
         else Before(
@@ -296,9 +303,8 @@ def _trust(recording: Recording) -> list[str]:
     return lines
 
 
-def _period(recordings: Sequence[Recording], types: Sequence[ValueType]) -> int:
-    if not any(kind == ValueType("cpu", "nanoseconds") for kind in types):
-        return 0
+def sampling_period(recordings: Sequence[Recording]) -> int:
+    """ns between two samples of a CPU; 0: there are none."""
     periods = [
         recording.sql(read_sql("export/period.sql")).fetchall()[0][0] for recording in recordings
     ]

@@ -20,7 +20,7 @@ from stacks_tui.errors import UsageError
 from stacks_tui.export.framing import Framing, is_list
 from stacks_tui.export.model import COMPLETE, COUNTER, INSTANT, Label, Trace
 from stacks_tui.export.questions import Question, ask, recorded, rows_of
-from stacks_tui.export.samples import as_label, make_origin, one_chunk
+from stacks_tui.export.samples import as_label, make_origin, one_chunk, sampling_period
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import Task
 from stacks_tui.resources import read_sql
@@ -93,7 +93,7 @@ def load_trace(
         stacks=framing.stacks(),
         processes={pid: processes.get(pid, "") for pid in set(numbers("pid").tolist())},
         threads=threads,
-        origin=make_origin(recordings, spans, asked, selection),
+        origin=make_origin(recordings, spans, asked, selection, sampling_period(recordings)),
     )
 
 
