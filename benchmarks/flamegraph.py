@@ -1,4 +1,4 @@
-"""Flame graph, speedscope and Firefox files of 100,000 distinct stacks of 30 frames: time and size.
+"""Flame graphs and speedscope files of 100,000 distinct stacks of 30 frames: time and size.
 
 Prints a Markdown table. Where chromium is installed, also how long it takes to show the flame
 graph, beyond an empty page.
@@ -32,7 +32,7 @@ from stacks_tui.export.task import ExportOptions, Task
 
 STACKS, DEPTH, NAMES = 100_000, 30, 20_000
 SHARES = (None, 0.0005, 0.0)
-ASKED = (*(("flamegraph", share) for share in SHARES), ("speedscope", None), ("firefox", None))
+ASKED = (*(("flamegraph", share) for share in SHARES), ("speedscope", None))
 
 
 def samples(stacks: int, depth: int, names: int) -> Samples:

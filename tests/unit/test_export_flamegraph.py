@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from store_rows import me
 
 from stacks_tui import text
+from stacks_tui.export import page as page_module
 from stacks_tui.export.calltree import Paths, grow
 from stacks_tui.export.formats.flamegraph import FORMAT, write_flamegraph
 from stacks_tui.export.job import Baseline, Job, Moment, export
@@ -272,7 +274,7 @@ def test_memory_that_was_given_back_is_drawn(recording: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 500])
+@pytest.mark.parametrize("width", [1200, 400])
 def test_it_is_drawn_wide_and_narrow_light_and_dark(
     recording: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
@@ -282,6 +284,67 @@ def test_it_is_drawn_wide_and_narrow_light_and_dark(
     assert found["bars"] == data_of(page)["trees"]["down"]["frame"].__len__()
     assert width - 60 < found["width"] < width and found["overflows"] is False
     assert int(found["back"][1:3], 16) < 64 if scheme == "dark" else found["back"] == "#fbfbf9"
+
+
+DRIVER = """
+const key = (name) => document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+const seen = [];
+const look = (what) => seen.push([what, document.getElementById("info").textContent.split("  |")[0],
+  JSON.parse(document.documentElement.dataset.zoomed).name, location.hash]);
+const box = document.getElementById("canvas").getBoundingClientRect();
+const click = (x, row) => document.getElementById("canvas").dispatchEvent(
+  new PointerEvent("click", { clientX: box.left + x * box.width, clientY: box.top + row * 18 + 9,
+    bubbles: true, pointerType: "mouse" }));
+document.getElementById("view").focus();
+for (const name of ["ArrowDown", "ArrowDown", "ArrowRight", "Enter", "Escape", "ArrowUp", "i", "v",
+  "o", "c", "i"]) { key(name); look(name); }
+click(0.5, 1); look("click main");
+click(0.9, 2); look("click rec");
+key("Backspace"); look("back");
+key("0"); look("all");
+key("/"); look(document.activeElement.id);
+document.getElementById("search").value = "rec";
+document.getElementById("search").dispatchEvent(new Event("input"));
+setTimeout(() => {
+  look("typed"); key("Enter"); look("match"); key("/"); key("Escape"); look("cleared");
+  document.documentElement.dataset.seen = JSON.stringify(seen);
+}, 500);
+"""
+
+
+def test_keys_and_clicks(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assets = tmp_path / "assets"
+    shutil.copytree(page_module._ASSETS, assets)
+    with (assets / "flamegraph.js").open("a") as script:
+        script.write(DRIVER)
+    monkeypatch.setattr(page_module, "_ASSETS", assets)
+    page = written(samples_of(recording, "cpu"), tmp_path / "page.html")
+    data = data_of(page)
+    main, read, rec = (data["frames"]["name"].index(name) + 2 for name in ("main", "read", "rec"))
+    shown = show(page, "", "--window-size=1200,700")
+    assert not [one for one in shown.console if "Uncaught" in one]
+    assert shown.data()["seen"] == [
+        ["ArrowDown", "main", "all", ""],
+        ["ArrowDown", "rec", "all", ""],
+        ["ArrowRight", "read", "all", ""],
+        ["Enter", "read", "read", f"#zoom={main}.{read}"],
+        ["Escape", "main", "main", f"#zoom={main}"],
+        ["ArrowUp", "all", "main", f"#zoom={main}"],
+        ["i", "all", "all", "#from=leaf"],
+        ["v", "all", "all", "#type=count&from=leaf"],
+        ["o", "all", "all", "#type=count&from=leaf&order=name"],
+        ["c", "all", "all", "#type=count&from=leaf&colour=kind&order=name"],
+        ["i", "all", "all", "#type=count&colour=kind&order=name"],
+        ["click main", "main", "main", f"#type=count&colour=kind&order=name&zoom={main}"],
+        ["click rec", "rec", "rec", f"#type=count&colour=kind&order=name&zoom={main}.{rec}"],
+        ["back", "main", "main", f"#type=count&colour=kind&order=name&zoom={main}"],
+        ["all", "all", "all", "#type=count&colour=kind&order=name"],
+        ["search", "all", "all", "#type=count&colour=kind&order=name"],
+        ["typed", "all", "all", "#type=count&colour=kind&order=name&search=rec"],
+        ["match", "rec", "all", "#type=count&colour=kind&order=name&search=rec"],
+        ["cleared", "rec", "all", "#type=count&colour=kind&order=name"],
+    ]
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=40), st.booleans())

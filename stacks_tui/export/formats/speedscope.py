@@ -49,7 +49,9 @@ def write_speedscope(samples: Samples, out: BinaryIO, task: Task) -> None:
     tree = grow(paths)
     rank = np.concatenate([tree.preorder(), [-1]])[tree.last]  # -1: an empty stack is first
     keys, ends = paths.keys.tolist(), paths.offsets.tolist()
-    stacks = [str(keys[begin:end][::-1]) for begin, end in itertools.pairwise(ends)]
+    stacks = [
+        f"[{','.join(map(str, keys[begin:end][::-1]))}]" for begin, end in itertools.pairwise(ends)
+    ]
     groups = _groups(samples, rank, by_labels=task.options.labels is not None)
     before = (groups[0].values[:, : samples.main] < 0).any(axis=0) if groups else ()
     head = {
@@ -99,7 +101,7 @@ def _write_profile(
         piece = ",".join([stacks[at] for at in places[first : first + _PIECE]])
         out.write(((", " if first else "") + piece).encode())
         task.step("writing", first, len(places))
-    out.write(f'], "weights": {weights.tolist()}}}'.encode())
+    out.write(f'], "weights": {json.dumps(weights.tolist(), separators=(",", ":"))}}}'.encode())
 
 
 def _groups(samples: Samples, rank: I64, *, by_labels: bool) -> list[_Group]:
