@@ -274,14 +274,14 @@ def test_memory_that_was_given_back_is_drawn(recording: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 400])
+@pytest.mark.parametrize("width", [1200, 500])
 def test_it_is_drawn_wide_and_narrow_light_and_dark(
     recording: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
     page = written(samples_of(recording, "cpu"), tmp_path / "page.html")
     setting = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
     found = show(page, "", f"--window-size={width},700", setting).data()["drawn"]
-    assert found["bars"] == data_of(page)["trees"]["down"]["frame"].__len__()
+    assert found["bars"] == len(data_of(page)["trees"]["down"]["frame"])
     assert width - 60 < found["width"] < width and found["overflows"] is False
     assert int(found["back"][1:3], 16) < 64 if scheme == "dark" else found["back"] == "#fbfbf9"
 
