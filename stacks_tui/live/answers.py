@@ -13,8 +13,9 @@ import numpy as np
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import Cells, empty, joined
-from stacks_tui.live.filters import parse, passing
+from stacks_tui.live.filters import parse, passing, span_term
 from stacks_tui.live.graph import make_graph
+from stacks_tui.live.ledger import SpanRows, make_instances, make_ledger
 from stacks_tui.live.measures import kinds_of, measured, values
 from stacks_tui.live.panels import make_histogram, make_processes
 from stacks_tui.live.snapshot import Detail, FrameInfo, Panels, Timeline
@@ -74,6 +75,13 @@ def answer(
         rows = tabled.table
         if view.selected in tabled.members:
             detail = _detail(tabled, material, parts[0], view)
+    elif view.panel is Panel.LEDGER:
+        try:
+            spans = _spans(parts[0], material, view)
+        except StacksError as error:
+            return Answer(None, None, begin, end, str(error))
+        rows = spans.ledger
+        detail = _span_detail(spans, material, parts[0], view)
     elif view.panel is Panel.PROCESSES:
         rows = make_processes(material, view)
     elif view.panel is Panel.HISTOGRAM:
@@ -95,8 +103,7 @@ def _side(
 ) -> tuple[Totals, View]:
     asked = replace(view, window=side.window, tgid=side.tgid or view.tgid)
     if side.span is not None:
-        quoted = side.span.replace('"', "?")
-        asked = replace(asked, filter=f'{view.filter} span:"{quoted}"')
+        asked = replace(asked, filter=f"{view.filter} {span_term(side.span)}")
     if not side.recording:
         return totals, asked
     if other is None:
@@ -108,7 +115,8 @@ def _side(
 
 def _part(totals: Totals, view: View) -> _Part:
     terms = parse(view.filter)
-    kinds: Sequence[Kind] = _EVERY if view.panel is Panel.PROCESSES else kinds_of(view)
+    every = view.panel in (Panel.PROCESSES, Panel.LEDGER)
+    kinds: Sequence[Kind] = _EVERY if every else kinds_of(view)
     begin, end = span_of(view.window, totals.began, totals.now)
     by_thread = view.panel is Panel.PROCESSES and all(
         term.field in ("process", "thread") for term in terms
@@ -159,6 +167,35 @@ def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Deta
         past=tuple(sums.tolist()),
         step_s=past.step_s,
         waker=_waker(chosen),
+    )
+
+
+def _spans(part: _Part, material: Material, view: View) -> SpanRows:
+    found = part.totals.spans(part.slice.begin, part.slice.end)
+    if found is None:
+        raise StacksError(GONE)
+    terms = parse(view.filter)
+    make = make_instances if view.instances else make_ledger
+    return make(found, material, view, terms)
+
+
+def _span_detail(spans: SpanRows, material: Material, part: _Part, view: View) -> Detail | None:
+    """Of a name: its costliest stack; of an instance: where it was seen last."""
+    told = spans.about(view.selected)
+    if told is None:
+        return None
+    stacks = material.stacks
+    if told.place is not None:
+        kernel, user = part.totals.stack_rows(np.array(told.place, np.uint64)).tolist()
+        number = 1
+    else:
+        kernel, user, number = heaviest_path(told.costs, view)
+    return Detail(
+        key=view.selected,
+        frames=_frames(stacks, kernel, user),
+        stacks=number,
+        complete=None,
+        notes=told.notes,
     )
 
 

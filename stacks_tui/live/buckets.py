@@ -43,6 +43,32 @@ class Sums:
         return Sums(names[self.ids], self.count, self.duration, self.amount)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which of the tens and the single seconds make up a span."""
+
+    tens: range
+    seconds: range
+    begin: int
+    end: int
+
+
+def cut(begin: int, end: int, now: int) -> Cut | None:
+    """How a span, seconds since the Unix epoch, is made up when it is `now`, and what it became.
+
+    None: it begins before what is kept.
+    """
+    if begin >= now - SECONDS_KEPT + 1:
+        return Cut(range(0), range(begin, end), begin, end)
+    begin -= begin % 10
+    if begin < 10 * (now // 10 - TENS_KEPT + 1):
+        return None
+    last = min((now // 10) - 1, -(-end // 10) - 1)
+    rest = 10 * (last + 1)
+    end = max(end, min(rest, now + 1))
+    return Cut(range(begin // 10, last + 1), range(rest, end), begin, end)
+
+
 def no_sums() -> Sums:
     """Nothing."""
     none = np.zeros(0, np.int64)
@@ -129,22 +155,13 @@ class Buckets:
 
         None: it begins before what is kept.
         """
-        parts = []
-        if begin <= self._now < end:
-            parts.append(self._open.sums())
-        oldest = self._now - SECONDS_KEPT + 1
-        if begin < oldest:
-            begin -= begin % 10
-            if begin < 10 * (self._now // 10 - TENS_KEPT + 1):
-                return None
-            last = min((self._now // 10) - 1, -(-end // 10) - 1)
-            parts += [part for ten, part in self._tens.items() if begin // 10 <= ten <= last]
-            rest = 10 * (last + 1)
-            end = max(end, min(rest, self._now + 1))
-        else:
-            rest = begin
-        parts += [part for second, part in self._seconds.items() if rest <= second < end]
-        return added(parts), begin, end
+        chosen = cut(begin, end, self._now)
+        if chosen is None:
+            return None
+        parts = [self._open.sums()] if begin <= self._now < end else []
+        parts += [part for ten, part in self._tens.items() if ten in chosen.tens]
+        parts += [part for second, part in self._seconds.items() if second in chosen.seconds]
+        return added(parts), chosen.begin, chosen.end
 
     def single(self, second: int) -> Sums:
         """The sums of one of the seconds that are kept."""

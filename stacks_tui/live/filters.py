@@ -28,7 +28,7 @@ LONGEST = 1000
 """Characters of a filter."""
 
 _TERM = re.compile(
-    r"""\s*(?P<no>!)?(?:(?P<field>frame|module|process|thread|span):)?
+    r"""\s*(?P<no>!)?(?:(?P<field>frame|module|process|thread|span)(?P<whole>[:=]))?
     (?:/(?P<regex>(?:\\.|[^/\\])*)/(?=\s|$)|"(?P<quoted>[^"]*)"|(?P<plain>\S+))""",
     re.VERBOSE,
 )
@@ -43,6 +43,8 @@ class Term:
     exclude: bool = False
     field: str = ""
     """One of `FIELDS`; empty: any of them."""
+    whole: bool = False
+    """The text is all of it (`span=`), not a part."""
 
 
 def parse(text: str) -> tuple[Term, ...]:
@@ -59,7 +61,13 @@ def parse(text: str) -> tuple[Term, ...]:
         wanted = next(part for part in (regex, found["quoted"], found["plain"]) if part is not None)
         if not wanted:
             continue
-        term = Term(valid(wanted), regex is not None, found["no"] is not None, found["field"] or "")
+        term = Term(
+            valid(wanted),
+            regex is not None,
+            found["no"] is not None,
+            found["field"] or "",
+            found["whole"] == "=",
+        )
         _matches(term, [""])  # a wrong one is told now
         terms.append(term)
     return tuple(terms)
@@ -72,6 +80,35 @@ def passing(cells: Cells, terms: Sequence[Term], stacks: StackTable, names: Name
         found = np.zeros(len(cells), np.bool_)
         for field in [term.field] if term.field else FIELDS:
             found |= _holds(cells, term, field, stacks, names)
+        mask &= found ^ term.exclude
+    return mask
+
+
+def passing_spans(
+    tgids: npt.NDArray[np.integer],
+    spans: npt.NDArray[np.integer],
+    terms: Sequence[Term],
+    names: Names,
+) -> Mask:
+    """The spans, by process and number of the name, for which every term holds.
+
+    Raises:
+        UsageError: a term looks where a span has nothing.
+    """
+    mask = np.ones(len(tgids), np.bool_)
+    for term in terms:
+        if term.field not in ("", "span", "process"):
+            raise UsageError(
+                f"spans are filtered by span: and process:, not by {term.field}:; esc drops it."
+            )
+        found = np.zeros(len(tgids), np.bool_)
+        if term.field != "process":
+            found |= np.append(_matches(term, names.spans), False)[spans] & (spans >= 0)
+        if term.field != "span":
+            numbers, back = np.unique(tgids, return_inverse=True)
+            texts = [names.commands.get(number, "") for number in numbers.tolist()]
+            same = np.array([term.text == str(number) for number in numbers.tolist()], np.bool_)
+            found |= (_matches(term, texts) | (same & (not term.regex)))[back]
         mask &= found ^ term.exclude
     return mask
 
@@ -101,7 +138,9 @@ def _in_stack(rows: npt.NDArray[np.int32], frames: Mask, stacks: StackTable) -> 
 def _matches(term: Term, texts: Sequence[str]) -> Mask:
     array = pa.array([valid(text) for text in texts], pa.string())
     try:
-        if term.regex:
+        if term.whole and not term.regex:
+            found = pc.equal(array, term.text)
+        elif term.regex:
             found = pc.match_substring_regex(array, term.text)
         else:
             found = pc.match_substring(array, term.text, ignore_case=True)
@@ -110,3 +149,24 @@ def _matches(term: Term, texts: Sequence[str]) -> Mask:
         raise UsageError(f"/{term.text}/ is no regular expression: {reason}.") from error
     mask: Mask = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
     return mask
+
+
+def span_term(name: str) -> str:
+    """The term that only spans of this name pass."""
+    return "span=" + quoted(name)
+
+
+def quoted(name: str) -> str:
+    """A text as a term has it: between quotes, or as a regular expression if it has quotes."""
+    if '"' not in name:
+        return f'"{name}"'
+    return f"/^{''.join(_literal(char) for char in name)}$/"
+
+
+def _literal(char: str) -> str:
+    if char in _SPECIAL:
+        return "\\" + char
+    return "." if char.isspace() or char in '/"' else char
+
+
+_SPECIAL = frozenset("\\.^$*+?{}[]()|")

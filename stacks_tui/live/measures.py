@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import Cells
-from stacks_tui.live.view import Measure, Tab, View
+from stacks_tui.live.view import Measure, Panel, Tab, View
 
 Ints = npt.NDArray[np.int64]
 
@@ -49,7 +49,7 @@ TABS: dict[Tab, Meaning] = {
     ),
     # Both would count the same time twice.
     Tab.SPANS: Meaning(
-        (Kind.TRACE_EXIT, Kind.TRACE_CLOSE), "ns", (Kind.TRACE_EXIT,), size="time in a span"
+        (Kind.TRACE_EXIT, Kind.TRACE_CLOSE), "ns", (Kind.TRACE_EXIT,), size="time of a span"
     ),
 }
 
@@ -60,6 +60,8 @@ def kinds_of(view: View) -> tuple[Kind, ...]:
     """The kinds that a view counts."""
     meaning = TABS[view.tab]
     chosen = tuple(kind for kind in meaning.kinds if kind.label in view.kinds)
+    if view.tab is Tab.SPANS and view.panel is Panel.HISTOGRAM and not chosen:
+        return (Kind.TRACE_CLOSE,)  # how long whole spans are, not their stretches
     return chosen or meaning.default or meaning.kinds
 
 

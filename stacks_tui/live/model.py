@@ -20,8 +20,10 @@ import pyarrow as pa
 from stacks_tui.enrich.events import STATES, state_codes
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.kinds import Kind
+from stacks_tui.live.book import Book
 from stacks_tui.live.buckets import SECONDS_KEPT, Buckets, Sums
 from stacks_tui.live.cells import NONE, UNNAMED, Cells
+from stacks_tui.live.instances import SpanSlice
 from stacks_tui.live.keys import Ids, Keys
 from stacks_tui.live.names import Names
 from stacks_tui.live.rhythm import MINUTE, Rhythm
@@ -48,6 +50,9 @@ _SLOTS = 1 << 16
 STACK_FIELDS = ("ustack", "kstack", "wstack")
 MOST_NAMED = 1 << 17
 """Processes and threads whose names are kept."""
+MOST_SPAN_NAMES = 1 << 14
+OTHER_SPANS = "[other spans]"
+"""Names of spans beyond that many: a program that numbers them should give the number as `id`."""
 
 
 class LiveModel:
@@ -58,6 +63,7 @@ class LiveModel:
         self._keys = Keys()
         self._rhythm = Rhythm()
         self._buckets = Buckets(self._keys, self._over)
+        self._book = Book()
         self._stacks = StackTable()
         self._names = Names()
         self._span_numbers: dict[str, int] = {}
@@ -211,6 +217,7 @@ class LiveModel:
                 named = None if spans is None else spans[part]
                 newest.append(at + self._add_chunk(second, events[part], named))
             begin = end
+        self._book.add(events, rows, spans, offset)
         self._learn(events, np.sort(np.concatenate(newest)), rows)
 
     def _add_chunk(
@@ -239,11 +246,13 @@ class LiveModel:
         self._spent_ns = self._spent_on = 0
         keys = len(self._keys)
         self._buckets.advance(second)
+        self._book.advance(second)
         if len(self._keys) < keys:
             self._placed = 0
             self._generation += 1
         if self._stacks.size > MOST_SIZE:
-            self._stacks = self._stacks.keep(self._buckets.stacks())
+            used = np.union1d(self._buckets.stacks(), self._book.stacks())
+            self._stacks = self._stacks.keep(used)
             self._placed = 0
         if len(self._names.threads) > MOST_NAMED:
             self._forget_names()
@@ -299,6 +308,8 @@ class LiveModel:
             column = column.dictionary_encode()
         numbers = []
         for name in column.dictionary.to_pylist():
+            if len(self._span_numbers) >= MOST_SPAN_NAMES and name not in self._span_numbers:
+                name = OTHER_SPANS
             number = self._span_numbers.get(name)
             if number is None:
                 number = self._span_numbers[name] = len(self._names.spans)
@@ -358,6 +369,12 @@ class LiveModel:
             )
             cells = self._cells(sums, stacks)
             return LiveSlice(self, cells, begin, end, sums.ids, self._generation)
+
+    def spans(self, begin: int, end: int) -> SpanSlice | None:
+        """The spans of a span, seconds since the Unix epoch; None: it is no longer kept."""
+        with self._lock:
+            whole = begin <= self.began and end > self.now
+            return self._book.slice(begin, end, whole=whole)
 
     def past(self, wanted: Ids, generation: int, begin: int, end: int) -> Past:
         """What keys added up to by second, or by ten seconds where those are gone."""
@@ -455,6 +472,14 @@ class LiveTotals:
     ) -> Slice | None:
         """See `totals.Totals`; the cells have their stacks in any case."""
         return self.model.slice(kinds, begin, end, self.stacks)
+
+    def spans(self, begin: int, end: int) -> SpanSlice | None:
+        """See `totals.Totals`."""
+        return self.model.spans(begin, end)
+
+    def stack_rows(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """See `totals.Totals`."""
+        return self.stacks.rows(ids)
 
 
 @dataclass(frozen=True, slots=True)

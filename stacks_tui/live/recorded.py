@@ -20,7 +20,9 @@ from stacks_tui.enrich.events import STATES
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, Cells
+from stacks_tui.live.instances import SpanSlice
 from stacks_tui.live.names import Names
+from stacks_tui.live.recorded_spans import read_spans
 from stacks_tui.live.rhythm import KINDS, MOST_STEPS, strips
 from stacks_tui.live.snapshot import Gap, Timeline
 from stacks_tui.live.stacks import Place, StackTable
@@ -50,6 +52,7 @@ class RecordedTotals:
         self._cells: dict[tuple[object, ...], tuple[Cells, Ints]] = {}
         self._steps: dict[tuple[int, int, int], Ints] = {}
         self._names: Names | None = None
+        self._slices: dict[tuple[int, int], SpanSlice] = {}
         self._spans: dict[str, int] = {}
         self._span_names: list[str] = []
         manifest = recording.manifest
@@ -58,6 +61,7 @@ class RecordedTotals:
         else:
             row = recording.ask("screen/bounds").to_pylist()[0]
             begin, end = row["begin"] or 0, row["end"] or 0
+        self._ended = end
         self.began = begin // _S
         self.now = max(end // _S, self.began)
 
@@ -84,6 +88,20 @@ class RecordedTotals:
             if len(kinds) < len(Kind):
                 cells = cells.take(np.isin(cells.kind, kinds))
         return RecordedSlice(self, tuple(kinds), cells, begin, end)
+
+    def spans(self, begin: int, end: int) -> SpanSlice:
+        """See `totals.Totals`; nothing is ever gone."""
+        key = (begin, end)
+        if key not in self._slices:
+            until = min(end * _S, self._ended)
+            found = read_spans(self._recording, begin * _S, end * _S, until, self._span_number)
+            _remember(self._slices, key, found)
+        return self._slices[key]
+
+    def stack_rows(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """See `totals.Totals`."""
+        self._load(np.unique(ids))
+        return self.stacks.rows(ids)
 
     def past(self, kinds: tuple[Kind, ...], chosen: Cells, begin: int, end: int) -> Past:
         """How these cells came to be, in at most `STEPS` steps."""
@@ -219,13 +237,17 @@ class RecordedTotals:
             if codes is not None:
                 numbers.append(codes.get(text, NONE))
                 continue
-            if text not in self._spans:
-                self._spans[text] = len(self._span_names)
-                self._span_names.append(text)
-            numbers.append(self._spans[text])
+            numbers.append(self._span_number(text))
         places = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         found: Ints = np.array([*numbers, NONE], np.int64)[places]
         return found
+
+    def _span_number(self, name: str) -> int:
+        """The place of a span's name in the list of them."""
+        if name not in self._spans:
+            self._spans[name] = len(self._span_names)
+            self._span_names.append(name)
+        return self._spans[name]
 
     def _load(self, ids: npt.NDArray[np.uint64]) -> None:
         """Frames of stacks that nobody needed before."""

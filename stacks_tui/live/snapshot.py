@@ -218,6 +218,88 @@ class Processes:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanRow:
+    """What the spans of one name cost in the window: their own, not their children's."""
+
+    key: str
+    name: str
+    count: int = 0
+    """Closed in the window."""
+    open: int = 0
+    stuck: int = 0
+    """Open, and without a sign of life for a second or more."""
+    since_seen: int = 0
+    """Of count and open: begun before they were listened to."""
+    total_ns: int = 0
+    """First entering to closing, of those that were closed."""
+    busy_ns: int = 0
+    """Entered, in the window."""
+    samples: int = 0
+    cpu_ns: int = 0
+    """Samples × their period."""
+    blocked_ns: int = 0
+    runnable_ns: int = 0
+    file_bytes: int = 0
+    """By read and write calls."""
+    block_bytes: int = 0
+    socket_bytes: int = 0
+    growth: int = 0
+    p50_ns: int = 0
+    """Of what was closed; quantiles to 3 %, the maximum exact."""
+    p90_ns: int = 0
+    p99_ns: int = 0
+    max_ns: int = 0
+    first_bin: int = 0
+    bins: tuple[int, ...] = ()
+    """Closed ones by powers of two of ns, from 2 to the power of `first_bin` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """One span, and what it cost over its life: its own, not its children's."""
+
+    key: str
+    name: str
+    tgid: int
+    span_id: int
+    parent: str = ""
+    """Name of the span that it lies in."""
+    id: int = 0
+    begin: int = 0
+    """First entering, ns since the Unix epoch."""
+    open: bool = False
+    stuck: bool = False
+    since_seen: bool = False
+    duration_ns: int = 0
+    """First entering to closing, or up to now."""
+    quiet_ns: int = 0
+    """Open: since the last sign of life."""
+    busy_ns: int = 0
+    enters: int = 0
+    cpu_ns: int = 0
+    blocked_ns: int = 0
+    runnable_ns: int = 0
+    file_bytes: int = 0
+    block_bytes: int = 0
+    socket_bytes: int = 0
+    growth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Rows, sorted as asked."""
+
+    rows: tuple[SpanRow, ...] = ()
+    instances: tuple[InstanceRow, ...] = ()
+    """In place of `rows`, where these are asked for."""
+    rest_rows: int = 0
+    deadlocks: tuple[str, ...] = ()
+    """Spans that wait for locks in a circle, in words; of all spans, whatever the filter."""
+    evicted: int = 0
+    """Open spans that gave way to bounded memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Events by powers of two of what the tab measures: ns or bytes."""
 
@@ -294,9 +376,11 @@ class Detail:
     step_s: int = 1
     waker: tuple[FrameInfo, ...] = ()
     """Of waits: the stack that woke most of it."""
+    notes: tuple[str, ...] = ()
+    """Of spans: what there is to say in words."""
 
 
-Panels = Table | Graph | Processes | Histogram | Timeline
+Panels = Table | Graph | Processes | Ledger | Histogram | Timeline
 
 
 @dataclass(frozen=True, slots=True)

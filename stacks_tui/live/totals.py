@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import Cells
+from stacks_tui.live.instances import SpanSlice
 from stacks_tui.live.names import Names
 from stacks_tui.live.stacks import StackTable
 from stacks_tui.live.view import Window
@@ -79,6 +80,12 @@ class Totals(Protocol):
 
         `stacks`: False: nothing is asked of the cells but kinds, processes and threads.
         """
+
+    def spans(self, begin: int, end: int) -> SpanSlice | None:
+        """The spans of a span, seconds since the Unix epoch; None: it is no longer kept."""
+
+    def stack_rows(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """Rows of the stack table of these ids."""
 
 
 def span_of(window: Window, began: int, now: int) -> tuple[int, int]:

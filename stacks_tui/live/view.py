@@ -73,6 +73,8 @@ class Panel(StrEnum):
     PROCESSES = "processes"
     HISTOGRAM = "histogram"
     TIMELINE = "timeline"
+    LEDGER = "ledger"
+    """What spans cost: a row per name, or with `View.instances` per instance."""
     NOTHING = "nothing"
     """No rows: only the header, the kinds and the trust figures."""
 
@@ -131,14 +133,16 @@ class View:
     stack_part: StackPart = StackPart.BOTH
     filter: str = ""
     """Terms that must all hold (`live.filters`): `text`, `!text`, `/regex/`, `!/regex/`, with
-    `frame:`, `module:`, `process:`, `thread:` or `span:` before it to look there only."""
+    `frame:`, `module:`, `process:`, `thread:` or `span:` before it to look there only, `span=` to
+    be all of it."""
     tgid: int = 0
     """Only this process; 0: all."""
     pid: int = 0
     """Only this thread; 0: all."""
     sort: str = "own"
     """A name of a number of the rows asked for: `own`, `total`, `count`, `duration_ns`, `amount`,
-    `label`, `change` (of a comparison); processes: a field of `ProcessRow`."""
+    `label`, `change` (of a comparison); processes, ledger: a field of `ProcessRow`, `SpanRow` or
+    `InstanceRow`."""
     reverse: bool = False
     """Smallest first."""
     minimum_share: float = 0.0
@@ -153,6 +157,8 @@ class View:
     """Tree, flame: `key`s of the frames from the root on: only what is below."""
     by_thread: bool = False
     """Processes: a row per thread."""
+    instances: bool = False
+    """Ledger: a row per instance: those that are open, and the longest that were closed."""
     selected: str = ""
     """`key` of the row whose `Detail` is wanted; empty: none."""
     a: Side | None = None
