@@ -298,6 +298,11 @@ class Ledger:
     evicted: int = 0
     """Open spans that gave way to bounded memory."""
 
+    def row(self, key: object) -> SpanRow | InstanceRow | None:
+        """The row with this key."""
+        every: tuple[SpanRow | InstanceRow, ...] = (*self.rows, *self.instances)
+        return next((one for one in every if one.key == key), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:

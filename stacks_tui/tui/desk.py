@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stacks_tui.live.filters import span_term
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.tui import words
 
 MINIMA = (0.0, 0.001, 0.01, 0.05)
 _MOST_BACK = 50
-_PLACE = ("tab", "panel", "group", "window", "filter", "tgid", "pid", "zoom", "a", "b")
+_PLACE = (
+    "tab", "panel", "group", "window", "filter", "tgid", "pid", "zoom", "instances", "a", "b",
+)  # fmt: skip
 """What of a view makes another place to go back to."""
 
 PROCESS_SORTS = (
@@ -40,6 +43,11 @@ class Desk:
     def go(self, **changes: Any) -> bool:
         """Change the view; whether it is another one now."""
         before = self.view
+        if changes.get("tab", before.tab) is not before.tab and "panel" not in changes:
+            if changes["tab"] is Tab.SPANS and before.panel is Panel.TABLE:
+                changes["panel"] = Panel.LEDGER
+            elif before.panel is Panel.LEDGER:
+                changes["panel"] = Panel.TABLE
         if "panel" in changes and changes["panel"] is not before.panel:
             changes.setdefault("selected", "")
             changes.setdefault("sort", _usual_sort(changes["panel"], before))
@@ -200,6 +208,8 @@ def _usual_sort(panel: Panel, view: View) -> str:
             Tab.BLOCKED: "blocked_ns", Tab.RUNNABLE: "runnable_ns", Tab.RSS: "growth",
             Tab.VFS: "write", Tab.BLOCK: "block_write", Tab.NET: "sent",
         }.get(view.tab, "cpu_ns")  # fmt: skip
+    if panel is Panel.LEDGER:
+        return "duration_ns" if view.instances else "busy_ns"
     return "change" if view.compares else "own"
 
 
@@ -219,7 +229,9 @@ def drill(view: View, label: str, tgid: int, pid: int) -> dict[str, Any] | None:
         case Group.MODULE:
             return {"group": Group.STACK, "filter": with_term(view.filter, "module", label)}
         case Group.SPAN:
-            return {"group": Group.STACK, "filter": with_term(view.filter, "span", label)}
+            term = span_term(label)
+            narrowed = view.filter if term in view.filter else f"{view.filter} {term}".strip()
+            return {"group": Group.STACK, "filter": narrowed}
         case _:
             return None
 

@@ -51,6 +51,9 @@ KEYS: tuple[Key, ...] = (
     Key(
         "view.processes", "o", "panel('processes')", "procs", "processes; enter opens one", "Views"
     ),
+    Key(
+        "view.ledger", "l", "panel('ledger')", "spans", "spans by name; again: one by one", "Views"
+    ),
     Key("view.threads", "O", "threads", "threads", "processes or threads", "Views"),
     Key(
         "view.histogram",
@@ -168,6 +171,8 @@ HINTS: dict[str, tuple[str, ...]] = {
     "flame": (*_COMMON, "view.table", "flame.find", "flame.invert", "view.clear",
               "compare.mark", *_END, "tab.next"),
     "processes": (*_COMMON, "view.threads", "row.sort", "view.table", "compare.mark", *_END),
+    "ledger": (*_COMMON, "view.ledger", "view.histogram", "view.window", "row.sort",
+               "compare.mark", *_END, "tab.next", "view.table"),
     "histogram": (*_COMMON, "tab.next", "view.measure", "view.kinds", "view.table", *_END),
     "timeline": (*_COMMON, "view.table", "view.clear", *_END),
     "nothing": ("session.help", "view.table", "session.pause", "session.quit"),

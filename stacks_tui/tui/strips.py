@@ -129,13 +129,16 @@ def tabs(
         has = program is not None and (program.state is Collecting.ON or program.received > 0)
         active = tab is view.tab
         look = "active" if active else "plain" if has else ""
-        rank = 0 if active else 1 if tab not in (Tab.SPANS, Tab.SLICES) else 6
+        rank = 0 if active else 1 if tab is not Tab.SLICES else 6
         left.append(Spot(f" {name} ", look, f"tab('{tab.value}')", rank))
     right = [*chips(view), *([Spot(f" {marks} ", "warn", rank=3)] if marks else [])]
     if view.panel is Panel.TABLE:
         right.append(Spot(f"  {words.GROUP_NAME[view.group]} ▾ ", "name", "choose_group"))
     else:
-        right.append(Spot(f"  {words.PANEL_NAME.get(view.panel, '')} ", "name"))
+        name = words.PANEL_NAME.get(view.panel, "")
+        if view.panel is Panel.LEDGER and view.instances:
+            name = "one by one"
+        right.append(Spot(f"  {name} ", "name"))
     return left, right
 
 

@@ -22,6 +22,8 @@ def sql_of(view: View, begin: int, end: int) -> str:
         return _timeline(view)
     if view.panel is Panel.PROCESSES:
         return _processes(view, begin, end)
+    if view.panel is Panel.LEDGER:
+        return _ledger(view, begin, end)
     head = f"-- {view.tab.value} by {view.group.value}, ns since 1970 from {begin} to {end}"
     value = _value(view)
     stack = _STACK[view.stack_part]
@@ -129,9 +131,11 @@ def _where(view: View, begin: int, end: int) -> list[str]:
 
 
 def _term(term: filters.Term) -> str:
-    wanted = "'" + term.text.replace("'", "''") + "'"
+    wanted = _literal(term.text)
 
     def holds(value: str) -> str:
+        if term.whole and not term.regex:
+            return f"coalesce({value} = {wanted}, false)"
         if term.regex:
             return f"coalesce(regexp_matches({value}, {wanted}), false)"
         return f"coalesce(contains(lower({value}), lower({wanted})), false)"
@@ -151,6 +155,10 @@ def _term(term: filters.Term) -> str:
     }
     found = parts[term.field] if term.field else "(" + " or ".join(parts.values()) + ")"
     return f"not {found}" if term.exclude else found
+
+
+def _literal(what: str) -> str:
+    return "'" + what.replace("'", "''") + "'"
 
 
 def _timeline(view: View) -> str:
@@ -178,4 +186,36 @@ def _processes(view: View, begin: int, end: int) -> str:
         "       count(*) as events\n"
         f"from events where timestamp >= {begin} and timestamp < {end}\n"
         "group by all order by cpu_ns desc nulls last, blocked_ns desc nulls last"
+    )
+
+
+def _ledger(view: View, begin: int, end: int) -> str:
+    terms = filters.parse(view.filter)
+    names = [term.text for term in terms if term.field == "span" and term.whole]
+    where = [
+        f'where (open or "end" between {begin} and {end - 1})',
+        *(f"  and name = {_literal(name)}" for name in names),
+        *([f"  and tgid = {view.tgid}"] if view.tgid else []),
+    ]
+    if view.instances:
+        return "\n".join(
+            [
+                "-- spans one by one: the open ones, and those that were closed in the window",
+                "select * from spans join span_costs using (tgid, span_id, use)",
+                *where,
+                f"order by duration desc limit {view.top}",
+            ]
+        )
+    return "\n".join(
+        [
+            "-- spans by name; costs are of whole spans, on the screen of the window",
+            "select name, count(*) filter (not open) as closed, count(*) filter (open) as open,",
+            "       sum(busy) as busy_ns, sum(cpu_ns) as cpu_ns, sum(blocked_ns) as blocked_ns,",
+            "       sum(runnable_ns) as runnable_ns, sum(growth_bytes) as growth_bytes,",
+            "       quantile_disc(duration, [0.5, 0.9, 0.99]) filter (not open) as quantiles_ns,",
+            "       max(duration) filter (not open) as max_ns",
+            "from spans join span_costs using (tgid, span_id, use)",
+            *where,
+            "group by name order by busy_ns desc",
+        ]
     )

@@ -70,6 +70,7 @@ PANELS: tuple[tuple[Panel, str, str], ...] = (
     (Panel.FLAME, "flame", "the flame graph"),
     (Panel.PROCESSES, "processes", "processes and threads, all kinds beside one another"),
     (Panel.HISTOGRAM, "distribution", "how long or how large the events are"),
+    (Panel.LEDGER, "ledger", "what spans cost, by name or one by one"),
     (Panel.TIMELINE, "timeline", "by second and kind; brush a span"),
 )
 PANEL_NAME = {panel: name for panel, name, _ in PANELS}

@@ -194,9 +194,11 @@ def test_the_heads_of_queries_declare_what_they_use(name: str, recording: Record
     query = load_query(name)
     values: dict[str, object] = {
         "every": False, "begin": OFFSET, "end": OFFSET + 10**10, "step": 10**9, "ids": [100],
+        "kept": 1, "most": 1,
         **{f"kind_{letter}": Kind.WAIT.label for letter in "abcd"},
     }  # fmt: skip
     declared = {parameter for parameter, _ in query.parameters}
     found = recording.ask(name, **{key: values[key] for key in declared})  # type: ignore[arg-type]
     assert tuple(found.column_names) == tuple(column for column, _ in query.columns)
-    assert isinstance(found, pa.Table) and found.num_rows
+    assert isinstance(found, pa.Table)
+    assert found.num_rows or name.startswith("screen/span_")  # the story has no spans

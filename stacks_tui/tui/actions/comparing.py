@@ -13,6 +13,7 @@ from stacks_tui import text
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.view import Group, Panel, Side, Window
 from stacks_tui.tui import words
+from stacks_tui.tui.actions import spans
 from stacks_tui.tui.screens.dialogs import Ask, Choose, Option
 from stacks_tui.tui.widgets.table import Table
 
@@ -34,6 +35,10 @@ def mark(screen: MainScreen) -> None:
         if line is not None and isinstance(line.key, tuple) and len(line.key) == 2:
             side, name = replace(side, tgid=line.key[0]), f"pid {line.key[0]}"
     row = screen.row() if view.panel is Panel.TABLE else None
+    span = spans.row_of(screen) if view.panel is Panel.LEDGER else None
+    if span is not None:
+        side, name = replace(side, span=span.name), f"span {span.name[:20]}"
+        screen.desk.go(instances=False, filter="" if view.instances else view.filter)
     if view.group is Group.SPAN and row is not None:
         side, name = replace(side, span=row.label), f"span {row.label[:20]}"
     elif view.group is Group.PROCESS and row is not None and row.tgid:

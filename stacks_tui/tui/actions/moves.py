@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stacks_tui.live.view import Group, Panel, Tab, Window
-from stacks_tui.tui import rows, words
+from stacks_tui.tui import ledger, rows, words
+from stacks_tui.tui.actions import spans
 from stacks_tui.tui.screens import drawing
 from stacks_tui.tui.screens.dialogs import Ask, Choose, Option
 from stacks_tui.tui.widgets.flame import FlameGraph
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 
 def panel(screen: MainScreen, name: str) -> None:
     """Show another view."""
+    if name == Panel.LEDGER.value:
+        spans.show(screen)
+        return
     screen.ask(screen.desk.go(panel=Panel(name)))
 
 
 def tab(screen: MainScreen, name: str) -> None:
     """Measure something else."""
     now = screen.desk.view.panel
-    keep = now if now not in (Panel.NOTHING, Panel.TIMELINE) else Panel.TABLE
-    screen.ask(screen.desk.go(tab=Tab(name), panel=keep))
+    if now in (Panel.NOTHING, Panel.TIMELINE):
+        screen.desk.go(panel=Panel.TABLE)
+    screen.ask(screen.desk.go(tab=Tab(name)) or now is not screen.desk.view.panel)
 
 
 def next_tab(screen: MainScreen, step: int) -> None:
@@ -130,9 +135,9 @@ def unzoom(screen: MainScreen) -> None:
 
 def sort(screen: MainScreen, step: int) -> None:
     """Sort by the column beside."""
-    columns = tuple(
-        one.key for one in rows.columns(screen.desk.view) if one.sortable and one.key != "label"
-    )
+    view = screen.desk.view
+    shown = ledger.columns(view) if view.panel is Panel.LEDGER else rows.columns(view)
+    columns = tuple(one.key for one in shown if one.sortable and one.key != "label")
     screen.ask(screen.desk.next_sort(step, columns))
 
 

@@ -13,13 +13,14 @@ from stacks_tui.live.snapshot import (
     Collecting,
     Graph,
     Histogram,
+    Ledger,
     Processes,
     Snapshot,
     Timeline,
 )
 from stacks_tui.live.snapshot import Table as TableRows
 from stacks_tui.live.view import Panel
-from stacks_tui.tui import distribution, keys, rows, stacks, strips, trees, words
+from stacks_tui.tui import distribution, keys, ledger, rows, stacks, strips, trees, words
 from stacks_tui.tui.widgets.bar import Bar, Spot
 from stacks_tui.tui.widgets.flame import FlameGraph
 from stacks_tui.tui.widgets.paper import Paper
@@ -113,6 +114,13 @@ def _empty(screen: MainScreen, snap: Snapshot) -> str:
 def draw_detail(screen: MainScreen) -> None:
     """The chosen row's stack, below the table."""
     paper = screen.query_one("#detail", Paper)
+    ledgers = screen.shown.rows if screen.shown is not None else None
+    if screen.desk.view.panel is Panel.LEDGER and isinstance(ledgers, Ledger):
+        line = screen.chosen().line
+        told = screen.snap.detail if screen.snap is not None else None
+        key = line.key if line is not None else None
+        paper.show(ledger.detail_lines(ledgers, key, told, paper.size.width, paper.size.height))
+        return
     found = screen.table_rows()
     if screen.desk.view.panel is not Panel.TABLE or found is None:
         return
@@ -144,6 +152,12 @@ def draw_rows(screen: MainScreen, snap: Snapshot) -> None:
         lines = rows.process_lines(found, by_thread=view.by_thread)
         empty = "no process had events in this window"
         screen.query_one("#processes", Table).show(rows.PROCESS_COLUMNS, lines, sort, empty=empty)
+    elif isinstance(found, Ledger):
+        shown = ledger.lines(found, view)
+        columns = ledger.columns(view)
+        empty = _empty(screen, snap)
+        screen.query_one("#ledger", Table).show(columns, shown, sort, empty=empty)
+        screen.want_detail()
     elif isinstance(found, Histogram):
         table = screen.query_one("#histogram", Table)
         what = found.by or "nothing here differs in size: choose blocked, VFS, block, net"
@@ -152,7 +166,7 @@ def draw_rows(screen: MainScreen, snap: Snapshot) -> None:
     elif isinstance(found, Timeline):
         screen.query_one(TimelineStrip).show(found)
     elif snap.note:
-        screen.query_one("#table", Table).show((), (), sort, empty=_empty(screen, snap))
+        screen.chosen().show((), (), sort, empty=_empty(screen, snap))
 
 
 def draw_tree(screen: MainScreen, graph: Graph) -> None:

@@ -24,7 +24,7 @@ from stacks_tui.live.snapshot import Detail, Graph, Row, Snapshot
 from stacks_tui.live.snapshot import Table as TableRows
 from stacks_tui.live.view import Group, Panel, View
 from stacks_tui.tui import keys, stacks, trees
-from stacks_tui.tui.actions import comparing, moves, steering, taking
+from stacks_tui.tui.actions import comparing, moves, spans, steering, taking
 from stacks_tui.tui.desk import Desk, drill
 from stacks_tui.tui.screens import drawing
 from stacks_tui.tui.screens.dialogs import Read
@@ -81,6 +81,7 @@ class MainScreen(Screen[None]):
             yield Table(id="tree")
             yield FlameGraph(id="flame")
             yield Table(id="processes")
+            yield Table(id="ledger")
             yield Table(id="histogram")
             yield TimelineStrip(id="timeline")
             yield SqlPrompt(id="sql")
@@ -170,6 +171,12 @@ class MainScreen(Screen[None]):
             return False
         return self.row() is None or self.detail() is not None
 
+    def chosen(self) -> Table:
+        """The table that has a detail: of stacks, or the ledger."""
+        return self.query_one(
+            "#ledger" if self.desk.view.panel is Panel.LEDGER else "#table", Table
+        )
+
     def _answers(self, asked: View) -> bool:
         """Whether rows that answer this may be shown: what is chosen, and how much, may differ."""
         wanted = self.desk.view
@@ -201,7 +208,7 @@ class MainScreen(Screen[None]):
         wanted = panel.value if panel is not Panel.NOTHING else "sql"
         if switcher.current != wanted:
             switcher.current = wanted
-            self.set_class(wanted not in ("table",), "-whole")
+            self.set_class(wanted not in ("table", "ledger"), "-whole")
             target = self.query_one(f"#{wanted}")
             (target.query_one(QueryArea) if wanted == "sql" else target).focus()
 
@@ -226,7 +233,7 @@ class MainScreen(Screen[None]):
 
     def want_detail(self) -> None:
         """Ask for the details of the row that the cursor is on, once it rests there."""
-        line = self.query_one("#table", Table).line
+        line = self.chosen().line
         key = line.key if line is not None and isinstance(line.key, str) else ""
         if key != self.desk.view.selected:
             self.desk.go(selected=key)
@@ -234,14 +241,14 @@ class MainScreen(Screen[None]):
                 self._select.stop()
             self._select = self.set_timer(_SELECT_S, lambda: self.stacks.ask(self.wanted()))
 
-    @on(Table.Chosen, "#table")
+    @on(Table.Chosen, "#table, #ledger")
     def _chosen(self) -> None:
         self.want_detail()
         drawing.draw_detail(self)
 
     @on(Table.Sorted)
     def _sorted(self, event: Table.Sorted) -> None:
-        if event.table.id in ("table", "processes"):
+        if event.table.id in ("table", "processes", "ledger"):
             self.ask(self.desk.sort_by(event.column.key))
 
     @on(Table.Activated, "#table")
@@ -269,6 +276,10 @@ class MainScreen(Screen[None]):
     def _open_process(self, event: Table.Activated) -> None:
         if isinstance(event.line.key, tuple) and len(event.line.key) == 2:
             self.ask(self.desk.open_process(*event.line.key))
+
+    @on(Table.Activated, "#ledger")
+    def _open_span(self) -> None:
+        spans.open_row(self)
 
     @on(Table.Activated, "#tree")
     def _open_branch(self, event: Table.Activated) -> None:

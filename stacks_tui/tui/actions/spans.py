@@ -1,0 +1,66 @@
+"""Keys of the ledger: from names to instances, and on to the stacks of a span.
+
+Comes in: a row. Goes out: the next view, asked for; or the whole of a deadlock, to read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stacks_tui import text
+from stacks_tui.live.filters import span_term
+from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
+from stacks_tui.live.view import Group, Panel, Tab
+from stacks_tui.tui import ledger
+from stacks_tui.tui.screens.dialogs import Read
+from stacks_tui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from stacks_tui.tui.screens.main import MainScreen
+
+
+def show(screen: MainScreen) -> None:
+    """The ledger by name; from there the instances, and back."""
+    desk = screen.desk
+    if desk.view.panel is Panel.LEDGER:
+        wanted = not desk.view.instances
+        screen.ask(desk.go(instances=wanted, sort="duration_ns" if wanted else "busy_ns"))
+    else:
+        screen.ask(desk.go(panel=Panel.LEDGER, tab=Tab.SPANS))
+
+
+def row_of(screen: MainScreen) -> SpanRow | InstanceRow | None:
+    """The row that the cursor is on."""
+    line = screen.query_one("#ledger", Table).line
+    found = screen.shown.rows if screen.shown is not None else None
+    if line is None or not isinstance(found, Ledger):
+        return None
+    return found.row(line.key)
+
+
+def open_row(screen: MainScreen) -> None:
+    """A name: its instances. An instance: the stacks of its name, to go through all tabs with."""
+    desk = screen.desk
+    row = row_of(screen)
+    if row is None:
+        _read_deadlock(screen)
+        return
+    narrowed = desk.view.filter
+    if span_term(row.name) not in narrowed:
+        narrowed = f"{narrowed} {span_term(row.name)}".strip()
+    if isinstance(row, SpanRow):
+        desk.go(filter=narrowed, instances=True, sort="duration_ns", reverse=False, selected="")
+    else:
+        desk.go(panel=Panel.TABLE, tab=Tab.CPU, group=Group.STACK, filter=narrowed)
+    screen.ask()
+
+
+def _read_deadlock(screen: MainScreen) -> None:
+    line = screen.query_one("#ledger", Table).line
+    found = screen.shown.rows if screen.shown is not None else None
+    if line is not None and isinstance(found, Ledger) and str(line.key).startswith("deadlock"):
+        key, whole = line.key, found
+        says = "\n".join(text.printable(one) for one in found.deadlocks)
+        screen.app.push_screen(
+            Read("deadlock", lambda width: ledger.detail_lines(whole, key, None, width, 99), says)
+        )
