@@ -166,7 +166,7 @@ def quoted(name: str) -> str:
 def _literal(char: str) -> str:
     if char in _SPECIAL:
         return "\\" + char
-    return "." if char.isspace() or char in '/"' else char
+    return "(?s:.)" if char.isspace() or char in '/"\0' else char
 
 
 _SPECIAL = frozenset("\\.^$*+?{}[]()|")

@@ -1,4 +1,4 @@
-"""The ledger on the screen, over a recording of spans: rows, drilling down, deadlocks, comparing."""
+"""The ledger on the screen, over a recording of spans: rows, drilling down, deadlocks."""
 
 from __future__ import annotations
 
@@ -179,6 +179,9 @@ def test_a_hostile_name_of_a_span_harms_nothing(tmp_path: Path) -> None:
         assert "\x1b" not in shown and "\u202e" not in shown and "[/]" in shown
         rows = app.main.shown and app.main.shown.rows
         assert isinstance(rows, Ledger) and len(rows.instances) == 1
-        await press(pilot, app, "enter", "S")
+        await press(pilot, app, "enter")
+        await pilot.press("S")
+        await pilot.pause(0.3)
+        assert panel_of(app) is Panel.NOTHING and "\x1b" not in text_of(app)
 
     played(tmp_path / "r", steps)

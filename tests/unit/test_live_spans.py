@@ -17,7 +17,7 @@ from stacks_tui.live import book as book_module
 from stacks_tui.live.answers import Answer, answer
 from stacks_tui.live.book import Book
 from stacks_tui.live.deadlocks import deadlocks
-from stacks_tui.live.filters import parse, span_term
+from stacks_tui.live.filters import parse, passing_spans, span_term
 from stacks_tui.live.instances import (
     INSTANCE,
     added,
@@ -28,6 +28,7 @@ from stacks_tui.live.instances import (
     no_durations,
 )
 from stacks_tui.live.model import MOST_SPAN_NAMES, OTHER_SPANS, LiveModel
+from stacks_tui.live.names import Names
 from stacks_tui.live.recorded import RecordedTotals
 from stacks_tui.live.snapshot import Ledger, Snapshot
 from stacks_tui.live.view import ALL, Group, Panel, Side, Tab, View, Window
@@ -101,8 +102,9 @@ def test_details_are_equal(live: LiveModel, reopened: RecordedTotals) -> None:
     for instances in (False, True):
         view = replace(BY_NAME, instances=instances)
         rows, _ = ledgers(live, reopened, view)
-        for row in (*rows.rows, *rows.instances[:20]):
-            ledgers(live, reopened, replace(view, selected=row.key))
+        keys = [row.key for row in rows.rows] + [row.key for row in rows.instances[:20]]
+        for key in keys:
+            ledgers(live, reopened, replace(view, selected=key))
 
 
 def test_numbers_are_those_of_the_events(told: Labelled, live: LiveModel) -> None:
@@ -156,9 +158,11 @@ def test_a_filter_that_spans_don_t_have_is_told(live: LiveModel) -> None:
 
 
 def test_the_whole_of_a_name() -> None:
-    for name in ("GET /", 'say "x"', "a.b(c)/d", "[/] evil\x1b", "x y", "/", "\\"):
-        (term,) = parse(span_term(name))
-        assert term.field == "span"
+    for name in ("GET /", 'say "x"', "a.b(c)/d", "[/] evil\x1b", "x y", "/", "\\", 'a\n"\0/'):
+        terms = parse(f"!process:other {span_term(name)}")
+        names = Names(spans=[name, f"{name}s", f"x{name}"])
+        tgids, spans = np.ones(3, np.uint32), np.arange(3)
+        assert passing_spans(tgids, spans, terms, names).tolist() == [True, False, False], name
 
 
 def test_a_ledger_crosses_the_process_border(live: LiveModel) -> None:
