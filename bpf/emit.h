@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #pragma once
 
-#define NO_WAKEUP 1  // BPF_RB_NO_WAKEUP: the reader polls
+#define NO_WAKEUP 1     // BPF_RB_NO_WAKEUP: the reader polls
+#define FORCE_WAKEUP 2  // BPF_RB_FORCE_WAKEUP
 
 static void *(*current_task)(void) = (void *)158;               // bpf_get_current_task_btf, 5.11
 static struct pt_regs *(*task_regs)(void *) = (void *)175;      // bpf_task_pt_regs, 5.15

@@ -42,6 +42,8 @@ enum want {
 
 #define FRAMES 2048  // words in a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
 #define KERNEL_FRAMES 127  // kernel.perf_event_max_stack's default
+#define REGISTERS 21       // words of struct pt_regs
+#define COPY_WORDS 5120    // of a copied stack at most
 
 // How a user stack is taken.
 enum how {
@@ -59,7 +61,7 @@ struct config {
   u64 preempt_count;        // per-CPU address of the preemption count, 0: unknown
   u32 cpu_count;            // possible CPUs
   u32 unwind;               // 0: frame pointers only
-  u64 copy_words;           // words of user stacks that a CPU may copy in 100 ms
+  u64 copy_bytes;           // of copied stacks that may wait for the reader
   u64 want[PROGRAM_COUNT];  // enum want
   u64 number[PROGRAM_COUNT];
   u64 attached[PROGRAM_COUNT];  // when the program was attached, ns, CLOCK_MONOTONIC
@@ -108,8 +110,17 @@ struct work {
   struct event wait;
   u32 sps[FRAMES];  // stack pointers of the user frames, at the places of those in `frames`
   struct stack_header head;  // the frames must follow at once
-  u64 frames[FRAMES + 512];  // a copied piece may begin at the last word
+  u64 frames[FRAMES + 512];  // stack pointers may be copied to behind the last frame
 };
+
+// Where a stack is copied to: struct stack_header, frames of the kernel, registers, memory; and room for a
+// page behind. By CPU and slot; sized by the recorder. (Per-CPU memory has no values of this size.)
+#define COPY_ROOM (KERNEL_FRAMES + REGISTERS + COPY_WORDS)
+struct copy_room {
+  struct stack_header head;
+  char memory[(COPY_ROOM + 512) * 8];
+};
+BPF_F_TABLE("array", u32, struct copy_room, copy_rooms, SLOT_COUNT, 0);
 
 // One event each, fixed size. Sized by the recorder.
 BPF_RINGBUF_OUTPUT(events, 16);
@@ -120,12 +131,13 @@ BPF_F_TABLE("lru_hash", u64, u8, seen, 131072, 0);
 
 BPF_F_TABLE("array", u32, struct config, config, 1, 0);
 BPF_F_TABLE("percpu_array", u32, struct work, scratch, SLOT_COUNT, 0);
-// Stacks that each CPU has copied lately.
-struct budget {
-  u64 since;
-  u64 used;
+// Bytes of copied stacks put into their ring, and how many of them the reader has dealt with: it writes
+// that through its mmap (BPF_F_MMAPABLE, 1024).
+struct copies {
+  u64 made;
+  u64 taken;
 };
-BPF_F_TABLE("percpu_array", u32, struct budget, budgets, 1, 0);
+BPF_F_TABLE("array", u32, struct copies, copies, 1, 1024);
 // The slot whose walk is running on this CPU.
 BPF_F_TABLE("percpu_array", u32, u32, running, 1, 0);
 

@@ -10,10 +10,9 @@
 #define USER_CS 3       // the privilege bits of cs in user mode
 #define USER_CODE 0x33  // __USER_CS: anything else is 32-bit code
 
-#define REGISTERS 21    // words of struct pt_regs
-#define PIECE 128       // words that are copied at once
-#define SMALL_PIECE 8
-#define COPY_PIECES 14
+#define FEW_COPIES (1 << 20)  // bytes that may wait as long as the reader sleeps
+#define RED_ZONE 128     // bytes below rsp that are copied: before a ret, rules still look there for rbp
+#define ABOVE_STACK 128  // bytes copied beyond a stack's upper end
 
 static __always_inline void enter(struct work *w, u32 slot) {
   u32 zero = 0;
@@ -42,6 +41,29 @@ static __always_inline void leave(struct work *w) {
   if (now) *now = w->outer;
 }
 
+static __always_inline struct copy_room *get_copy_room(struct work *w) {
+  u32 at = bpf_get_smp_processor_id() * SLOT_COUNT + w->slot;
+  return copy_rooms.lookup(&at);
+}
+
+// The head in `w`, with `words` of the slot's room for copies. 0: done.
+static __always_inline long publish_copy(struct work *w, u64 words) {
+  u32 zero = 0;
+  struct copies *all = copies.lookup(&zero);
+  struct copy_room *room = get_copy_room(w);
+  if (!all || !room) return -1;
+  room->head = w->head;
+  asm volatile("" : "+r"(words));
+  if (words > COPY_ROOM) return -1;
+  u64 size = sizeof(struct stack_header) + words * 8;
+  __sync_fetch_and_add(&all->made, size);
+  // They are large and come in bursts: the reader is woken for them.
+  u64 wakeup = all->made - all->taken > FEW_COPIES ? FORCE_WAKEUP : 0;
+  long failed = stacks.ringbuf_output(room, size, wakeup);
+  if (failed) __sync_fetch_and_add(&all->made, -size);
+  return failed;
+}
+
 // Publishes the first `kernel` frames and the `user` ones behind them; returns the stack's id.
 static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 user, u32 status,
                                    u32 flags, u32 kind) {
@@ -61,17 +83,16 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   w->head.by_frame_pointer = user ? w->by_frame_pointer : 0;
   w->head.kind = kind;
   w->head.python = user ? w->python : PYTHON_UNKNOWN;
-  u32 pairs = user ? w->n_python : 0, frames = kernel + user;
+  u32 pairs = user ? w->n_python : 0;
+  u64 frames = kernel + user;
   w->head.n_python = pairs;
   if (pairs) frames += (user + 1) / 2 + 2 * pairs;
-  if (frames > FRAMES - 1) frames = FRAMES - 1;
   u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
-  // Copies are large and come in bursts: the reader is woken for them.
-  if (!stacks.ringbuf_output(&w->head, size, copy ? 0 : NO_WAKEUP)) {
-    if (!copy) seen.update(&id, &one);
-  } else {
+  if (copy ? publish_copy(w, frames) : stacks.ringbuf_output(&w->head, size, NO_WAKEUP)) {
     struct counts *counts = get_counts(kind);
     if (counts) counts->stacks_lost++;
+  } else if (!copy) {
+    seen.update(&id, &one);
   }
   return id;
 }
@@ -149,53 +170,63 @@ static __always_inline int begin_walk(struct pt_regs *interrupted, struct config
   return 1;
 }
 
-// Whether this CPU may copy one more stack: a bound on what a process whose files can't be read costs.
-static __always_inline int may_copy(struct config *c, u64 now) {
+// Whether one more stack may be copied: while the reader keeps up with them.
+static __always_inline int may_copy(struct config *c) {
   u32 zero = 0;
-  struct budget *b = budgets.lookup(&zero);
-  if (!b) return 0;
-  if (now - b->since > 100000000) {
-    b->since = now;
-    b->used = 0;
-  }
-  return b->used < c->copy_words;
+  struct copies *all = copies.lookup(&zero);
+  return all && all->made - all->taken < c->copy_bytes;
 }
 
-// Words of the user stack worth copying: a program's first thread has nothing to unwind above where its
-// stack began.
-static __always_inline u32 words_to_copy(struct work *w) {
-  u64 used = (w->start_stack - w->regs.sp) / 8 + 2 * SMALL_PIECE;
-  return used < COPY_PIECES * PIECE ? used : COPY_PIECES * PIECE;
+// Bytes of the user stack worth copying: there is nothing to unwind above where a program's first stack
+// began, nor above a thread's own block, which libc puts at the upper end of the thread's stack.
+static __always_inline u64 bytes_to_copy(struct work *w) {
+  u64 used = w->start_stack - w->regs.sp;
+#ifdef TASK_FSBASE
+  u64 to_block = read_u64((u64)current_task() + TASK_FSBASE) - w->regs.sp;
+  if (to_block < used) used = to_block;
+#endif
+  return used + ABOVE_STACK;
 }
 
 // Where the tables are not in the kernel (yet): the registers and the stack itself, for the user side to
-// unwind when it has them. Returns the number of words behind `base`, 0: not to be had.
+// unwind when it has them. Returns the number of words behind `base`, 0: not to be had. A page that is not
+// there (of a large array that nobody wrote to yet) is left out; bits say which are there, the lowest first.
 static __always_inline u32 copy_stack(struct work *w) {
-  u32 at = w->base & 127, words = 0, piece = PIECE, zero = 0, most = words_to_copy(w);
-  struct budget *b = budgets.lookup(&zero);
-  if (most < PIECE) piece = SMALL_PIECE;
-  // A frame just made may reach to a page that is not there yet; its callers' are.
-  u64 from = w->regs.sp, word;
-  if (bpf_probe_read_user(&word, sizeof(word), (void *)from)) from = (from | 4095) + 1;
-  w->regs.ss = from;  // for the user side, which has no use for the segment
-  __builtin_memcpy(&w->frames[at], &w->regs, sizeof(w->regs));
+  u64 end = (w->regs.sp & ~7ull) + (bytes_to_copy(w) & ~7ull), from = (w->regs.sp & ~7ull) - RED_ZONE;
+  u64 words = (end - from) / 8;
+  u32 at = w->base & 127;
+  struct copy_room *room = get_copy_room(w);
+  if (!room) return 0;
+  char *registers = room->memory + at * 8, *memory = registers + sizeof(w->regs);
+  if (words > COPY_WORDS) words = COPY_WORDS;
+  asm volatile("" : "+r"(words));
+  if (words > COPY_WORDS) return 0;  // for the verifier
+  w->n = words;
+  w->regs.ss = ~0ull;  // for the user side, which has no use for the segment
+  if (bpf_probe_read_user(memory, words * 8, (void *)from)) {
+    // What the verifier learns of the counters in a loop would make all ways through it differ: in memory.
+    volatile u32 *n = &w->n;
+    volatile u64 *pages = (volatile u64 *)&w->regs.ss;
+    *n = 0;
+    *pages = 0;
 #pragma clang loop unroll(disable)
-  for (u32 i = 0; i < COPY_PIECES + PIECE / SMALL_PIECE; i++) {
-    u32 to = at + REGISTERS + words;
-    asm volatile("" : "+r"(to));
-    if (words >= most) break;
-    if (piece == PIECE && words + PIECE > most) piece = SMALL_PIECE;
-    if (!bpf_probe_read_user(&w->frames[to & (FRAMES - 1)], (piece & (2 * PIECE - 1)) * 8,
-                             (void *)from + words * 8)) {
-      words += piece;
-    } else if (piece == PIECE) {
-      piece = SMALL_PIECE;  // near the stack's base
-    } else {
-      break;
+    for (u32 i = 0; i < 64; i++) {
+      u64 size = PAGE_BYTES - (from & (PAGE_BYTES - 1)), to = *n;
+      if (from + size > end) size = end - from;
+      if (size > (COPY_WORDS - to) * 8) size = (COPY_WORDS - to) * 8;
+      if (!size) break;
+      asm volatile("" : "+r"(size), "+r"(to));
+      if (size > PAGE_BYTES || to > COPY_WORDS) break;
+      if (!bpf_probe_read_user(memory + to * 8, size, (void *)from)) {
+        *n += size / 8;
+        *pages |= 1ull << i;
+      }
+      from += size;
     }
   }
-  if (b) b->used += words;
-  return words ? words + REGISTERS : 0;
+  bpf_probe_read_kernel(room->memory, at * 8, w->frames);
+  bpf_probe_read_kernel(registers, sizeof(w->regs), &w->regs);
+  return w->n ? w->n + REGISTERS : 0;
 }
 
 // The end of every handler of a raw tracepoint: takes the stacks, and goes on to what is made of them. It
@@ -210,7 +241,7 @@ static __always_inline void walk(struct bpf_raw_tracepoint_args *ctx, struct con
 static __always_inline void finish_walk(void *ctx, struct config *c, struct work *w) {
   u32 how = w->how, at = w->base & 127, most = c->max_frames;
   if (how == BY_COPY) {
-    w->n = may_copy(c, w->event.time) ? copy_stack(w) : 0;
+    w->n = may_copy(c) ? copy_stack(w) : 0;
     if (w->n) {
       // No two are taken as alike: the frames are not known here.
       w->hash = mix(mix(w->hash, bpf_ktime_get_ns()), w->event.pid);

@@ -33,6 +33,8 @@ from stacks_tui.records import EVENT, EventFlag
 PROGRAM_INDEX = {"profile": 0, "switch": 1, "rss": 2, "block": 3, "vfs": 4, "net": 5, "usdt": 6}
 """`enum program` of bpf/maps.h."""
 
+COPY_SLOTS = 8
+"""Rooms of 41 KB for copies of stacks, on each CPU: `SLOT_COUNT` in bpf/maps.h."""
 LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
@@ -87,8 +89,9 @@ class Programs:
         self._open = contextlib.ExitStack()
         sizes = {
             "events": ring_bytes,
-            "stacks": max(ring_bytes // 2, LEAST_STACK_RING_BYTES),
+            "stacks": max(ring_bytes, LEAST_STACK_RING_BYTES),
             "rows": row_chunks,
+            "copy_rooms": bpf.possible_cpus() * COPY_SLOTS,
         }
         self._maps = {shape.name: self._make_map(shape, sizes) for shape in self._code.maps}
         self._programs: dict[str, int] = {}
@@ -101,7 +104,7 @@ class Programs:
         self._cgroup = (0, 0)
         self._max_frames = max_frames
         self._unwind = unwind
-        self._copy_words = self._maps["stacks"].max_entries // 8 // len(bpf.online_cpus())
+        self._copy_bytes = self._maps["stacks"].max_entries // 2
         self._preempt_count = 0
         self._survey_cpus()
         self._configure()
@@ -111,7 +114,7 @@ class Programs:
             link = bpf.attach_raw_tracepoint(self._load(function), tracepoint)
             self._open.callback(os.close, link)
         self.events = EventRing(self._maps["events"])
-        self.stacks = StackRing(self._maps["stacks"])
+        self.stacks = StackRing(self._maps["stacks"], self._maps["copies"])
         self.wakeup_fd = self._maps["stacks"].fd
         """Readable when stacks came that should not wait."""
 
@@ -367,7 +370,7 @@ class Programs:
             self._preempt_count,
             bpf.possible_cpus(),
             int(self._unwind),
-            self._copy_words,
+            self._copy_bytes,
             *self._want,
             *self._number,
             *self._since,

@@ -35,6 +35,9 @@ _BUSY = 1 << 31
 _HEADER = struct.Struct("<QQIIHHBBBBHHI")
 """`STACK_HEADER`, quicker to unpack."""
 assert _HEADER.size == STACK_HEADER.itemsize
+_FLAGS, _COPY = 29, int(StackFlag.COPY)
+"""Where it has its flags, and one of them."""
+_LENGTH = struct.Struct("<I").unpack_from
 
 MOST_EVENTS = 1 << 16
 """Events that one read gives at most (6 MB), so that a batch stays small."""
@@ -89,30 +92,38 @@ class EventRing:
 class StackRing:
     """The stacks ring: a head and addresses, of differing length."""
 
-    def __init__(self, ring: BpfMap) -> None:
+    def __init__(self, ring: BpfMap, copies: BpfMap) -> None:
+        """`copies`: where the kernel is told how many bytes of copied stacks were taken."""
         self._ring = _Ring(ring)
+        self._taken = np.frombuffer(copies.map_memory(_PAGE), "<u8", 1, offset=8)
+        self._copied = 0
 
     @property
     def fill(self) -> float:
         """Share of the ring that is unread, 0…1."""
         return self._ring.unread()[1] / self._ring.size
 
-    def read(self, most: int = 4096) -> list[StackRecord | CodeRecord]:
-        """Copies of up to `most` unread stacks and code objects, in the ring's order."""
+    def read(self, most: int = 4096, *, more_copies: bool = True) -> list[StackRecord | CodeRecord]:
+        """Copies of up to `most` unread stacks and code objects, in the ring's order.
+
+        Before they are decoded, their place is given back, and with `more_copies` the kernel is
+        allowed to copy as many stacks again as were read up to now.
+        """
         start, unread = self._ring.unread()
-        data = self._ring.data
-        stacks: list[StackRecord | CodeRecord] = []
+        data = self._ring.data[start : start + unread].tobytes()
+        bodies: list[bytes] = []
         at = 0
-        while at + _HEAD <= unread and len(stacks) < most:
-            here = start + at
-            length = int.from_bytes(data[here : here + 4].tobytes(), "little")
+        while at + _HEAD <= unread and len(bodies) < most:
+            (length,) = _LENGTH(data, at)
             if length & _BUSY:
                 break
-            body = data[here + _HEAD : here + _HEAD + length].tobytes()
-            stacks.append(decode(body))
+            bodies.append(data[at + _HEAD : at + _HEAD + length])
             at += (_HEAD + length + 7) & ~7
         self._ring.release(at)
-        return stacks
+        self._copied += sum(len(body) for body in bodies if body[_FLAGS] & _COPY)
+        if more_copies:
+            self._taken[0] = self._copied
+        return [decode(body) for body in bodies]
 
 
 def decode(body: bytes) -> StackRecord | CodeRecord:

@@ -8,8 +8,6 @@ is lost.
 from __future__ import annotations
 
 import collections
-import contextlib
-import os
 import select
 import threading
 import time
@@ -39,6 +37,8 @@ ENOUGH = 1 << 16
 PATIENCE_S = 0.4
 """… and how long fewer wait: what a kill may cost, together with the reader's sleep."""
 SHORT_SLEEP_S, LONG_SLEEP_S = 0.015, 0.05
+MOST_COPIED = 64 << 20
+"""Bytes of copied stacks that wait to be unwound; beyond, the kernel is not allowed more."""
 MOST_SEEN = 1 << 19
 """Stack ids remembered as written; a stack that comes again after that is written again."""
 
@@ -157,7 +157,8 @@ class Pipeline:
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
         stacks: list[StackRecord] = []
-        others = programs.stacks.read()
+        keeps_up = self._symbolizer.copied_bytes < MOST_COPIED
+        others = programs.stacks.read(more_copies=keeps_up)
         for record in others:
             if isinstance(record, CodeRecord):
                 self._symbolizer.learn(record)  # at once: some of it may only be had for a moment
@@ -181,8 +182,6 @@ class Pipeline:
     # The writing thread
 
     def _write_on(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)  # the reader goes first
         told = time.monotonic()
         try:
             while self._writing or self._waiting:

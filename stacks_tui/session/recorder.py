@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -60,6 +61,13 @@ Report = Callable[[Status], None]
 ROW_CHUNKS_FOR_ALL = 256
 """Chunks of 16,384 unwind rows (32 MB in all) where every process is recorded; else half of it."""
 
+SWITCH_S = 0.0005
+"""How long one of our threads may run while another waits (Python's own is ten times that): what
+names stacks must not keep back what follows processes and empties the rings."""
+NICE = -5
+"""Of this process, where it may: on a busy machine stacks are lost for want of a CPU to read them.
+It is that of all threads, for any may hold the interpreter's lock when it loses its CPU."""
+
 LAST_WORDS_S = 2.0
 """How long a launched program has to end after ^C, which it got as well."""
 
@@ -102,6 +110,9 @@ class Session:
 
     def _prepare(self, launched: Launched | None) -> None:
         options = self._options
+        sys.setswitchinterval(SWITCH_S)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, NICE)
         compiled = DiskCache("bpf", ".obj", 1, 32 << 20)
         tables_cache = open_cache()
         self._resolver = resolver = Resolver(ask_jvms=options.jvm)

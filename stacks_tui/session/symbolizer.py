@@ -44,6 +44,7 @@ class Symbolizer:
         self.unwound_late = np.zeros((256, len(StackStatus)), np.int64)
         """Copied stacks, by the code of their kind and what ended their walk here."""
         self._stacks: deque[tuple[StackRecord | CodeRecord, AddressSpace | None]] = deque()
+        self._copied_in = self._copied_out = 0
         self._modules: deque[tuple[Mapping, int]] = deque()
         self._ready: list[ResolvedStack] = []
         self._unnamed: deque[tuple[StackRecord, AddressSpace | None]] = deque()
@@ -57,6 +58,11 @@ class Symbolizer:
     def waiting(self) -> int:
         """Stacks that wait."""
         return len(self._stacks)
+
+    @property
+    def copied_bytes(self) -> int:
+        """Of copied stacks that wait to be unwound."""
+        return self._copied_in - self._copied_out
 
     def prefetch(self, mapping: Mapping, tgid: int) -> None:
         """Open a module's file while its process is there: before any stack that waits."""
@@ -75,6 +81,7 @@ class Symbolizer:
         """Name the frames of a stack, later."""
         with self._change:
             self._stacks.append((stack, space))
+            self._copied_in += _copied(stack)
             self._change.notify()
 
     def take(self) -> Sequence[ResolvedStack]:
@@ -142,6 +149,7 @@ class Symbolizer:
     def _unwound(self, stack: StackRecord, space: AddressSpace | None) -> StackRecord:
         if not stack.flags & StackFlag.COPY:
             return stack
+        self._copied_out += _copied(stack)
         found = self._late.unwind(stack.user, space, stack.tgid)
         self.unwound_late[stack.kind, found.status] += 1
         return replace(
@@ -151,6 +159,10 @@ class Symbolizer:
             flags=stack.flags & ~StackFlag.COPY,
             by_frame_pointer=found.by_frame_pointer,
         )
+
+
+def _copied(stack: StackRecord) -> int:
+    return stack.user.nbytes if stack.flags & StackFlag.COPY else 0
 
 
 def _memory_of(tgid: int) -> OpenMemory | None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from stacks_tui.elf import EM_AARCH64, EM_X86_64, PT_DYNAMIC, ElfError, ElfImage, Segment
 from stacks_tui.unwind.cfi import AARCH64, X86_64, Budget, Machine
+from stacks_tui.unwind.crt import start_rows
 from stacks_tui.unwind.entries import FdeList, debug_frame, eh_frame
 from stacks_tui.unwind.lanes import LANE, LOCATION, Entries, Ints, run
 from stacks_tui.unwind.pack import expand_plt, pack
@@ -92,6 +93,11 @@ def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
     if not found and not sigreturn:
         return UnwindTable(np.zeros(0, ROW), base, "none", 0, 0, code_bytes, 0)
     parts: list[Rows] = [np.zeros(1, ROW), ruled.ends(base)]
+    parts += [
+        rows
+        for rows in start_rows(image, base)
+        if not ruled.hold(rows["pc"][:-1].astype(np.int64) + base).any()
+    ]
     one_by_one = functions = 0
     for _, fdes in found:
         made, slow = _rows(fdes, base, machine, budget)

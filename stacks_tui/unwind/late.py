@@ -32,15 +32,20 @@ from stacks_tui.unwind.vdso import read_vdso
 
 REGISTERS = 21
 """Words of struct pt_regs (arch/x86/include/asm/ptrace.h)."""
-WHOLE_COPY = 14 * 128
+WHOLE_COPY = 5120
 """Words that bpf/stack.h copies at most: a walk that leaves them was cut, not wrong."""
+RED_ZONE = 128
+"""Bytes below rsp that it copies too."""
+PAGE = 4096
 TABLES_KEPT = 64
+RULES_KEPT = 1 << 16
+"""Rules of a module that are kept by address."""
 UNREADABLE_S = 1.0
 """How long a file that couldn't be opened isn't tried again."""
 
-_BP, _START_STACK, _IP, _SP, _FROM = 4, 15, 16, 19, 20
+_BP, _START_STACK, _IP, _SP, _PAGES = 4, 15, 16, 19, 20
 """Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax, and
-where the copy begins at ss."""
+which pages from rsp on are there at ss, a bit each."""
 _BY_DWARF = (10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0)
 """DWARF's register numbers 0…15 (System V ABI, x86-64) as places in struct pt_regs."""
 _CALLEE_SAVED = (3, 12, 13, 14, 15)
@@ -61,16 +66,57 @@ class LateStack:
     by_frame_pointer: int
 
 
+Rule = tuple[Kind, int, int]
+"""kind, off and rbp of a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Module:
     table: UnwindTable
     loads: tuple[Segment, ...]
     of_registers: dict[int, UnwindTable] = field(default_factory=dict)
     """The same with another register in rbp's place, as far as one was needed."""
+    rules: dict[tuple[int, int | None], Rule] = field(default_factory=dict)
+    """What was looked up, by address from the base and register."""
 
 
 class _Unreadable(Exception):
-    """An address beyond the copy; `cut`: where memory was there but not copied."""
+    """An address that is not in the copy."""
+
+
+class _Memory:
+    """A copy of a stack: words from below `sp` on, of the pages that `pages` has bits for."""
+
+    def __init__(self, words: npt.NDArray[np.uint64], sp: int, pages: int) -> None:
+        self._low = address = ((sp & ~7) - RED_ZONE) & _MASK
+        self._data = data = words.tobytes()
+        self._parts: list[tuple[int, bytes]] = []  # (start, content), where pages are missing
+        if not pages & (pages + 1):
+            return
+        self._data, joins = b"", False
+        while data and pages:
+            size = PAGE - address % PAGE
+            if pages & 1:
+                low, before = self._parts.pop() if joins else (address, b"")
+                self._parts.append((low, before + data[:size]))
+                data = data[size:]
+            joins = bool(pages & 1)
+            address += size
+            pages >>= 1
+
+    def read(self, address: int) -> int:
+        """The word at an address.
+
+        Raises:
+            _Unreadable: it is not in the copy.
+        """
+        at = address - self._low
+        if 0 <= at <= len(self._data) - 8:
+            return int(_word(self._data, at)[0])
+        for low, data in self._parts:
+            if 0 <= address - low <= len(data) - 8:
+                return int(_word(data, address - low)[0])
+        raise _Unreadable
 
 
 class LateUnwinder:
@@ -82,14 +128,17 @@ class LateUnwinder:
         self._max_frames = max_frames
         self._modules: OrderedDict[object, _Module | None] = OrderedDict()
         self._failed: dict[object, float] = {}
+        self._space: AddressSpace | None = None
+        self._placed: dict[int, tuple[_Module, int]] = {}
+        """Of that space: the module and bias of the mapping that starts there."""
 
     def unwind(
         self, words: npt.NDArray[np.uint64], space: AddressSpace | None, tgid: int
     ) -> LateStack:
         """Walk a copy (`REGISTERS` words, then the stack) as the BPF side would."""
         registers = [int(word) for word in words[:REGISTERS]]
-        memory = words[REGISTERS:].tobytes()
-        low = registers[_FROM]
+        memory = _Memory(words[REGISTERS:], registers[_SP], registers[_PAGES])
+        read = memory.read
         whole = len(words) - REGISTERS >= WHOLE_COPY
         start_stack = registers[_START_STACK]
         ip, sp, bp = registers[_IP], registers[_SP], registers[_BP]
@@ -107,12 +156,6 @@ class LateUnwinder:
             frames.append(ip)
             return end(StackStatus.NO_SPACE)
         mapped = space
-
-        def read(address: int) -> int:
-            at = (address - low) & _MASK
-            if at + 8 > len(memory):
-                raise _Unreadable
-            return int(_word(memory, at)[0])
 
         def value_of(register: int) -> int | None:
             """A register as the frame at hand has it; None: nobody kept it."""
@@ -189,10 +232,8 @@ class LateUnwinder:
                 return end(StackStatus.FP_END if followed else StackStatus.COMPLETE)
         return end(StackStatus.CUT)
 
-    def _rule(
-        self, space: AddressSpace, pc: int, tgid: int, register: int | None = None
-    ) -> tuple[Kind, int, int]:
-        """(kind, off, rbp) of the row that holds for `pc`; BAD where the file can't be read.
+    def _rule(self, space: AddressSpace, pc: int, tgid: int, register: int | None = None) -> Rule:
+        """The row that holds for `pc`; BAD where the file can't be read.
 
         ABSENT where no code is mapped: what led there was no return address, and to follow the
         frame pointer from it could end at a start that has nothing to do with this stack.
@@ -200,17 +241,36 @@ class LateUnwinder:
         mapping = space.find(pc)
         if mapping is None:
             return Kind.ABSENT, 0, 0
-        key = file_key(mapping, tgid)
-        if key is None:
-            return Kind.NONE, 0, 0
-        module = self._module(key, mapping, tgid)
-        if module is None or not module.table.supported:
-            return Kind.BAD, 0, 0
-        if not len(module.table.rows):
-            return Kind.NONE, 0, 0
-        bias = row_bias(module.loads, mapping)
-        if bias is None:
-            return Kind.BAD, 0, 0
+        if space is not self._space:
+            self._space = space
+            self._placed.clear()
+        placed = self._placed.get(mapping.start)
+        if placed is None:
+            key = file_key(mapping, tgid)
+            if key is None:
+                return Kind.NONE, 0, 0
+            module = self._module(key, mapping, tgid)
+            if module is None or not module.table.supported:
+                return Kind.BAD, 0, 0
+            if not len(module.table.rows):
+                return Kind.NONE, 0, 0
+            bias = row_bias(module.loads, mapping)
+            if bias is None:
+                return Kind.BAD, 0, 0
+            placed = self._placed[mapping.start] = module, bias
+        module, bias = placed
+        relative = (pc - bias) & _MASK
+        rule = module.rules.get((relative, register))
+        if rule is None:
+            if len(module.rules) > RULES_KEPT:
+                module.rules.clear()
+            rule = self._look_up(module, relative, mapping, tgid, register)
+            module.rules[relative, register] = rule
+        return rule
+
+    def _look_up(
+        self, module: _Module, pc: int, mapping: Mapping, tgid: int, register: int | None
+    ) -> Rule:
         rows = module.table.rows
         if register is not None:
             if register not in module.of_registers:
@@ -218,7 +278,7 @@ class LateUnwinder:
             rows = module.of_registers[register].rows
             if not len(rows):
                 return Kind.NONE, 0, 0
-        row = rows[find_row(rows, (pc - bias) & _MASK)]
+        row = rows[find_row(rows, pc)]
         return Kind(int(row["kind"])), int(row["off"]), int(row["rbp"])
 
     def _module(self, key: FileKey, mapping: Mapping, tgid: int) -> _Module | None:
