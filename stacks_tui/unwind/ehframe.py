@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stacks_tui.elf import EM_AARCH64, EM_X86_64, PT_DYNAMIC, ElfError, ElfImage, Segment
+from stacks_tui.elf import EM_AARCH64, EM_X86_64, ElfImage, Segment
 from stacks_tui.unwind.cfi import AARCH64, X86_64, Budget, Machine
-from stacks_tui.unwind.crt import start_rows
+from stacks_tui.unwind.crt import DT_NEEDED, dynamic_entries, start_rows
 from stacks_tui.unwind.entries import FdeList, debug_frame, eh_frame
 from stacks_tui.unwind.lanes import LANE, LOCATION, Entries, Ints, run
 from stacks_tui.unwind.pack import expand_plt, pack
@@ -199,7 +199,8 @@ def _sigreturn(image: ElfImage, found: list[tuple[str, FdeList]]) -> list[int]:
     """
     if any(cie.signal for _, fdes in found for cie in fdes.cies):
         return []
-    if _needs_others(image):
+    entries = dynamic_entries(image)
+    if entries is None or DT_NEEDED in entries:
         return []
     addresses: list[int] = []
     for load in image.loads:
@@ -212,18 +213,6 @@ def _sigreturn(image: ElfImage, found: list[tuple[str, FdeList]]) -> list[int]:
             addresses += [load.vaddr + at - length for length in heads]
             at = text.find(_SIGRETURN, at + 1)
     return sorted(addresses)
-
-
-def _needs_others(image: ElfImage) -> bool:
-    dynamic = image.segment(PT_DYNAMIC)
-    if dynamic is None:
-        return False
-    try:
-        data = image.read(dynamic.offset, min(dynamic.filesz, 1 << 16) & -16)
-    except ElfError:
-        return True
-    tags = np.frombuffer(data, "<i8")[::2]
-    return bool((tags == 1).any())  # DT_NEEDED
 
 
 def _with_signal(rows: Rows, pc: int) -> Rows:

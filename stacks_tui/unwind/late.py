@@ -80,11 +80,11 @@ class _Module:
     """What was looked up, by address from the base and register."""
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """An address that is not in the copy."""
 
 
-class _Memory:
+class Memory:
     """A copy of a stack: words from below `sp` on, of the pages that `pages` has bits for."""
 
     def __init__(self, words: npt.NDArray[np.uint64], sp: int, pages: int) -> None:
@@ -108,7 +108,7 @@ class _Memory:
         """The word at an address.
 
         Raises:
-            _Unreadable: it is not in the copy.
+            Unreadable: it is not in the copy.
         """
         at = address - self._low
         if 0 <= at <= len(self._data) - 8:
@@ -116,7 +116,7 @@ class _Memory:
         for low, data in self._parts:
             if 0 <= address - low <= len(data) - 8:
                 return int(_word(data, address - low)[0])
-        raise _Unreadable
+        raise Unreadable
 
 
 class LateUnwinder:
@@ -137,7 +137,7 @@ class LateUnwinder:
     ) -> LateStack:
         """Walk a copy (`REGISTERS` words, then the stack) as the BPF side would."""
         registers = [int(word) for word in words[:REGISTERS]]
-        memory = _Memory(words[REGISTERS:], registers[_SP], registers[_PAGES])
+        memory = Memory(words[REGISTERS:], registers[_SP], registers[_PAGES])
         read = memory.read
         whole = len(words) - REGISTERS >= WHOLE_COPY
         start_stack = registers[_START_STACK]
@@ -224,7 +224,7 @@ class LateUnwinder:
                     bp = read(bp)
                 elif rbp:
                     bp = read(cfa + 8 * rbp)
-            except _Unreadable:
+            except Unreadable:
                 return end(StackStatus.CUT if whole else StackStatus.FAULT)
             sp = cfa & _MASK
             trail.append((pc, sp))

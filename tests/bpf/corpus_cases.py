@@ -49,8 +49,11 @@ class Case:
     """Share of the stacks that are complete, at least, where the verdict does not say it."""
     late: bool = True
     """Whether its stacks fit a copy, and come slowly enough for it."""
+    in_namespace: bool = False
+    """Whether it lies at its path for itself only, where everybody else sees another program."""
     late_verdict: Verdict | None = None
-    """Of copies, where it is another: a copy holds no second stack, such as a signal's."""
+    """Of copies, where it is another: a copy holds no second stack, such as a signal's, and a file
+    that only the process saw is gone with it."""
 
 
 _SHADOW = ("-finstrument-functions",)
@@ -168,7 +171,24 @@ CASES: tuple[Case, ...] = (
         ("-DVARIANT=old", "-DPADDING=100"),
         arguments=("replace", "{program}", "{program}.new", TRUTH),
     ),
+    Case(
+        "container",
+        ("variant.c",),
+        ("-DVARIANT=inside", "-DPADDING=100"),
+        in_namespace=True,
+        late_verdict=Verdict.SAME,
+    ),
+    Case(
+        "container_nameless",
+        ("variant.c",),
+        ("-DVARIANT=inside", "-DPADDING=100", "-Wl,--build-id=none"),
+        in_namespace=True,
+        late_verdict=Verdict.SAME,
+    ),
 )
+
+_OTHERS = ("-O2", "-DVARIANT=outside", "-DPADDING=5000")
+_IN_NAMESPACE = ("unshare", "-m", "sh", "-c", 'mount --bind "$0.inside" "$0" && exec "$0" "$@"')
 
 
 def build(case: Case, folder: Path) -> list[str]:
@@ -204,6 +224,10 @@ def build(case: Case, folder: Path) -> list[str]:
         run([word.replace("{}", str(program)) for word in command], folder)
     shutil.copy(program, f"{program}.kept")
     named = [word.replace("{program}", str(program)) for word in case.arguments]
+    if case.in_namespace:
+        program.rename(f"{program}.inside")
+        run(["gcc", *_OTHERS, *case.flags[2:], *sources, shared, "-o", program], folder)
+        return [*_IN_NAMESPACE, str(program), *named]
     return [str(program), *named]
 
 
@@ -223,4 +247,22 @@ def run(command: Sequence[object], folder: Path, environ: dict[str, str] | None 
 
 def can_build(case: Case) -> bool:
     """Whether this machine has what the case is made with."""
-    return shutil.which(case.compiler) is not None and platform.machine() == "x86_64"
+    if shutil.which(case.compiler) is None or platform.machine() != "x86_64":
+        return False
+    if case.in_namespace:
+        return not subprocess.run(["unshare", "-m", "true"], check=False).returncode
+    if "-m32" not in case.flags:
+        return True
+    command = [
+        case.compiler,
+        "-m32",
+        "-include",
+        "stdio.h",
+        "-x",
+        "c",
+        "-c",
+        "-o",
+        "/dev/null",
+        "-",
+    ]
+    return not subprocess.run(command, input=b"", capture_output=True, check=False).returncode
