@@ -17,7 +17,7 @@ from stacks_tui.unwind.rows import ROW, Kind, Rows
 _BODY = re.compile(
     rb"(?:\xf3\x0f\x1e\xfa)?"  # endbr64
     rb"(?:\x48\x83\xec\x08|\x50)"  # sub $8, %rsp or push %rax
-    rb"(?P<body>(?:\x48(?:\x8b\x05|\xc7\xc0).{4}\x48\x85\xc0\x74\x02\xff\xd0)?"  # __gmon_start__, if any
+    rb"(?P<body>(?:\x48(?:\x8b\x05|\xc7\xc0).{4}\x48\x85\xc0\x74\x02\xff\xd0)?"  # __gmon_start__
     rb"(?:\xe8.{4}){0,4})"  # calls of what older compilers put there
     rb"(?:\x48\x83\xc4\x08|\x58)"  # add $8, %rsp or pop %rax
     rb"(?P<ret>\xc3)",

@@ -41,6 +41,10 @@ class State(Enum):
     """Its rows are not in the kernel's array, or no longer."""
 
 
+HOPELESS = frozenset((State.UNREADABLE, State.UNSUPPORTED))
+"""Where a copy of the stack would tell no more."""
+
+
 @dataclass(slots=True, eq=False)
 class Module:
     """A file that processes map, by its content."""
@@ -104,14 +108,17 @@ class RowStore:
         if stop is None:
             raise ValueError("no chunk of rows at all")
         self.stop: Extent = stop
-        """One row ABSENT from pc 0 on: a walk ends where rules are not known, or not yet."""
+        """One row ABSENT from pc 0 on: a walk ends where rules are not known yet."""
         self._rows[stop.first] = (0, 0, Kind.ABSENT, 0)
-        plain = self.pool.take(1)
-        if plain is None:
-            raise ValueError("no room for a second row")
+        plain, bad = self.pool.take(1), self.pool.take(1)
+        if plain is None or bad is None:
+            raise ValueError("no room for three rows")
         self.plain: Extent = plain
         """One row NONE from pc 0 on: code that has no rules."""
         self._rows[plain.first] = (0, 0, Kind.NONE, 0)
+        self.bad: Extent = bad
+        """One row BAD from pc 0 on: code whose rules can't be had; a copy would not help."""
+        self._rows[bad.first] = (0, 0, Kind.BAD, 0)
 
     @property
     def waiting(self) -> int:

@@ -25,7 +25,7 @@ from stacks_tui.diskcache import DiskCache
 from stacks_tui.spaces import AddressSpace
 from stacks_tui.unwind.catalog import Catalog, Opener
 from stacks_tui.unwind.identity import file_key, meaning_changed
-from stacks_tui.unwind.modules import RowStore, State, row_bias
+from stacks_tui.unwind.modules import HOPELESS, RowStore, State, row_bias
 from stacks_tui.unwind.ranges import Entry, Range, RangeStore
 from stacks_tui.unwind.rows import MAPPINGS_PER_CHUNK, Rows
 
@@ -224,19 +224,20 @@ class Tables:
 
     def _entries(self, process: _Process) -> list[Entry]:
         entries: list[Entry] = []
-        stop, plain = self._store.stop, self._store.plain
+        store = self._store
         tgid = process.space.tgid
         files = self._catalog.files(tgid)
         for mapping in process.space.mappings:
             key = file_key(mapping, tgid)
             if key is None or files[key].state is State.FRAME_POINTERS:
-                where = (plain.first, plain.count, plain.chunk)
+                where = (store.plain.first, store.plain.count, store.plain.chunk)
                 entries.append((mapping.start, mapping.end, 0, *where))
                 continue
             module = files[key]
+            unknown = store.bad if module.state in HOPELESS else store.stop
             bias = row_bias(module.loads, mapping) if module.state is State.ROWS else None
             if bias is None:
-                where = (stop.first, stop.count, stop.chunk)
+                where = (unknown.first, unknown.count, unknown.chunk)
                 entries.append((mapping.start, mapping.end, mapping.start, *where))
                 continue
             base = bias - (1 << 64) if bias > mapping.end else bias

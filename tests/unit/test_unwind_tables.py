@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from unwind_kernel import ABSENT, PLAIN, Entry, Kernel, Module, Rule, World, make_module
+from unwind_kernel import ABSENT, HOPELESS, PLAIN, Entry, Kernel, Module, Rule, World, make_module
 
 from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.unwind.catalog import ROOM_RETRY_NS
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_had_stop_walks_and_are_tried_again(world: World) -
     mapping = world.mapping(0, place(0))
     world.update(world.space(7, mapping))
     world.settle()
-    assert world.rule(7, place(0)) == ABSENT
+    assert world.rule(7, place(0)) == HOPELESS
     world.files[SMALL.path] = gone
     world.update(world.space(8, mapping))
     world.settle()
@@ -486,7 +486,7 @@ class Machine(RuleBasedStateMachine):
             for mapping in self.spaces[tgid].mappings:
                 for pc in self.world.samples(mapping):
                     found = answers[pc] = kernel.rule(entry, pc)
-                    assert found in (None, ABSENT, self.world.truth(mapping, pc))
+                    assert found in (None, ABSENT, HOPELESS, self.world.truth(mapping, pc))
             assert kernel.rule(entry, place(50)) is None
             if all(known[1] != entry for known in self.read[-12:]):
                 self.read = [*self.read[-11:], (self.world.now_ns, entry, answers)]

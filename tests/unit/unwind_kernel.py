@@ -30,6 +30,7 @@ Rule = tuple[int, int, int]
 Entry = tuple[int, int, int, int]
 """chunk, first, count, epoch"""
 ABSENT: Rule = (0, int(Kind.ABSENT), 0)
+HOPELESS: Rule = (0, int(Kind.BAD), 0)
 PLAIN: Rule = (0, int(Kind.NONE), 0)
 
 
