@@ -10,5 +10,5 @@ moments as (
 )
 select 'counter' as event, 'run queue of CPU ' || cpu as name, 'wait' as kind, 0 as pid, cpu,
        (moment::bigint - $origin) / 1000.0 as timestamp,
-       sum(step) over (partition by cpu order by moment)::bigint as amount
+       sum(step) over (partition by cpu order by moment)::bigint as amount, 'threads' as unit
 from moments

@@ -17,7 +17,7 @@ import numpy as np
 from stacks_tui.errors import UsageError
 from stacks_tui.export.lines import read_buildid, with_lines
 from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
-from stacks_tui.export.output import STDOUT, output
+from stacks_tui.export.output import STDOUT, output, packed
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, Question, find_question, recorded
 from stacks_tui.export.registry import Format, all_formats
 from stacks_tui.export.samples import load_samples
@@ -31,7 +31,7 @@ from stacks_tui.store.reader import Recording, open_recording
 
 DEFAULT_QUERIES = {
     STACKS: ("cpu",),
-    TRACES: ("switches", "waits", "samples", "rss"),
+    TRACES: ("switches", "waits", "wakeups", "samples", "rss", "spans", "io"),
     TABLES: ("events",),
 }
 """What is asked where nothing is named, by folder."""
@@ -120,7 +120,7 @@ def export(
     path = job.path if job.path is not None else Path(_file_name(job))
     with _opened(job.recordings, user) as recordings:
         source = _load(job, recordings, task, user)
-        with output(path, user) as file:
+        with output(path, user) as file, packed(file, path, job.format.extension) as file:
             job.format.write(source, file, task)
         size = 0 if path == STDOUT else path.lstat().st_size
     return _result(source, None if path == STDOUT else path, size, task)

@@ -231,11 +231,14 @@ class Trace:
     """Index into `stacks` at the start; -1: none."""
     end_stack: npt.NDArray[np.int64]
     """The same at the end."""
+    flow_out: npt.NDArray[np.int64]
+    """An arrow leads from this event's start to the event with the same number in `flow_in`;
+    -1: none."""
+    flow_in: npt.NDArray[np.int64]
+    """The same, where it ends."""
     more: tuple[Label, ...]
-    """Further columns of the queries, for the details of an event (`state`, `rate` …). Known ones:
-    `waker` (number of the thread that woke this one) and `runnable` (ns at the end of a wait that
-    it spent waiting for a CPU): a flow leads from the waker at
-    `start_ns + duration_ns - runnable` to this thread at `start_ns + duration_ns`."""
+    """Further columns of the queries, for the details of an event (`state`, `waker`, `rate` …).
+    `unit` is what a counter counts."""
     stacks: Stacks
     processes: dict[int, str]
     """Name of each process (tgid) that the events name."""
@@ -250,6 +253,18 @@ class Trace:
     def detail(self, name: str) -> Label | None:
         """The further column of this name."""
         return next((label for label in self.more if label.name == name), None)
+
+    def flows(self) -> npt.NDArray[np.int64]:
+        """[arrows, 2] events (by index) from which and to which arrows lead."""
+        there = np.flatnonzero(self.flow_out >= 0)
+        there = there[np.argsort(self.flow_out[there], kind="stable")]
+        ends = np.flatnonzero(self.flow_in >= 0)
+        if not len(there) or not len(ends):
+            return np.zeros((0, 2), np.int64)
+        numbers = self.flow_out[there]
+        at = np.minimum(np.searchsorted(numbers, self.flow_in[ends]), len(numbers) - 1)
+        met = numbers[at] == self.flow_in[ends]
+        return np.stack([there[at[met]], ends[met]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ Comes in: a path, or `-` for stdout. Goes out: a file to write to, front to back
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from stacks_tui.errors import MachineError, StacksError, UsageError
 from stacks_tui.owner import User, create_file, ensure_directory
@@ -56,6 +57,16 @@ def output(path: Path, user: User) -> Iterator[BinaryIO]:
                 raise
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def packed(file: BinaryIO, path: Path, extension: str) -> Iterator[BinaryIO]:
+    """The file, or one that gzips into it, where the name ends with `.gz` beyond its extension."""
+    if path.suffix != ".gz" or extension.endswith(".gz"):
+        yield file
+        return
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as inside:
+        yield cast(BinaryIO, inside)
 
 
 def _folder(path: Path, user: User) -> int:

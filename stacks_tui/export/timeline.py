@@ -2,7 +2,8 @@
 
 Comes in: recordings, queries for traces, a selection. Goes out: `Trace`. A query returns `event`
 ('complete', 'counter', 'instant'), `name` and `pid`, and as they apply `tid`, `start` or
-`timestamp` and `duration` (µs after `$origin`), `cpu`, `kind`, `amount`, `stack`, `end_stack`;
+`timestamp` and `duration` (µs after `$origin`), `cpu`, `kind`, `amount`, `stack`, `end_stack`,
+`flow_out`, `flow_in` (numbers: an arrow leads from the row with the first to that with the second);
 what else it returns goes into the details.
 """
 
@@ -30,7 +31,7 @@ _CODES = {"complete": COMPLETE, "counter": COUNTER, "instant": INSTANT}
 _KNOWN = frozenset(
     {
         *("event", "name", "pid", "tid", "start", "timestamp", "duration"),
-        *("cpu", "kind", "amount", "stack", "end_stack", "labels"),
+        *("cpu", "kind", "amount", "stack", "end_stack", "flow_out", "flow_in", "labels"),
     }
 )
 _TIMES = frozenset({"runnable", "oncpu"})
@@ -52,13 +53,16 @@ def load_trace(
     spans = [recorded(recording) for recording in recordings]
     zero = min((span.begin for span in spans), default=0)
     parts: list[pa.Table] = []
+    flows = 0
     processes: dict[int, str] = {}
     threads: dict[tuple[int, int], str] = {}
     for recording, span in zip(recordings, spans, strict=True):
         for question in asked:
             rows = rows_of(ask(recording, question, selection, span, zero, task), question)
             task.step(f"reading {question.name}")
-            parts.append(_Part(recording, question, rows, framing, zero).table())
+            part = _Part(recording, question, rows, framing, zero)
+            parts.append(part.table(flows))
+            flows += len(part.flows)
         for pid, tid, command, thread in recording.sql(read_sql("export/names.sql")).fetchall():
             processes.setdefault(pid, command or "")
             threads.setdefault((pid, tid), thread or command or "")
@@ -81,6 +85,8 @@ def load_trace(
         amount=numbers("amount"),
         stack=numbers("stack"),
         end_stack=numbers("end_stack"),
+        flow_out=numbers("flow_out"),
+        flow_in=numbers("flow_in"),
         more=tuple(
             Label(
                 name.removeprefix("more:"),
@@ -121,9 +127,16 @@ class _Part:
             )
         if not {"start", "timestamp"} & set(rows.column_names):
             raise UsageError(f"{self._name}: the query returns neither 'start' nor 'timestamp'.")
+        self._flow_out, self._flow_in = self._whole("flow_out", -1), self._whole("flow_in", -1)
+        self.flows = np.unique(self._flow_out[self._flow_out >= 0])
+        """Numbers of the arrows that begin in these rows."""
 
-    def table(self) -> pa.Table:
-        """The columns of a `Trace`, further ones as `more:<name>`."""
+    def table(self, flows: int) -> pa.Table:
+        """The columns of a `Trace`, further ones as `more:<name>`.
+
+        Args:
+            flows: the arrows of the parts before; those of this part are numbered from there.
+        """
         rows = self._rows
         there = set(rows.column_names)
         time = self._times("start" if "start" in there else "timestamp")
@@ -141,6 +154,8 @@ class _Part:
             "amount": self._whole("amount", 0),
             "stack": self._stacks("stack"),
             "end_stack": self._stacks("end_stack"),
+            "flow_out": self._renumbered(self._flow_out, flows),
+            "flow_in": self._renumbered(self._flow_in, flows),
             "name": rows.column("name").cast(pa.string()).fill_null(""),
             "kind": rows.column("kind").cast(pa.string())
             if "kind" in there
@@ -158,6 +173,13 @@ class _Part:
             else:
                 columns[f"more:{name}"] = self._path(name)
         return pa.table(columns)
+
+    def _renumbered(self, given: npt.NDArray[np.int64], flows: int) -> npt.NDArray[np.int64]:
+        """-1 also for numbers with which no arrow begins."""
+        if not len(self.flows):
+            return np.full(len(given), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.flows, given), len(self.flows) - 1)
+        return np.where(self.flows[at] == given, at + flows, -1)
 
     def _codes(self) -> npt.NDArray[np.uint8]:
         events = self._rows.column("event").cast(pa.string())
@@ -215,12 +237,12 @@ class _Part:
         """A further stack as text, leaf first."""
         found = self._stacks(name)
         stacks = self._framing.stacks()
-        shown = {
-            at: "\n".join(place.lines[-1].name for place in stacks.stack(at))
-            for at in set(found.tolist())
-            if at >= 0
-        }
-        return pa.array([shown.get(at) for at in found.tolist()], pa.string())
+        used, inverse = np.unique(found, return_inverse=True)
+        texts = [
+            None if at < 0 else "\n".join(place.lines[-1].name for place in stacks.stack(at))
+            for at in used.tolist()
+        ]
+        return pa.array(texts, pa.string()).take(pa.array(inverse.reshape(len(found))))
 
 
 def _alike(parts: list[pa.Table]) -> list[pa.Table]:

@@ -1,0 +1,152 @@
+"""What a trace costs to write, and how large it is: run on a quiet machine.
+
+    PYTHONPATH=. python benchmarks/traces.py [EVENTS] [STACKS]
+
+Makes a recording of threads that run, wait and wake each other, and prints a Markdown table: for
+each format the time from the recording to the whole file, its size, and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.owner import invoking_user
+from stacks_tui.records import StackStatus
+from stacks_tui.schema import EVENTS
+from stacks_tui.store.manifest import KindCounts, ManifestHeader, RecordingStatus
+from stacks_tui.store.writer import RecordingWriter
+
+EPOCH = 1_700_000_000_000_000_000
+THREADS = 16
+DEPTH = 30
+NAMES = 2_000
+FORMATS = (
+    ("Chrome JSON", "json", ()),
+    ("Chrome JSON, gzipped", "json.gz", ()),
+    ("Perfetto", "pftrace", ("--format", "perfetto")),
+    ("page of HTML", "html", ("--format", "html")),
+)
+START = "from stacks_tui.cli.export import run; run()"
+
+
+def write_recording(path: Path, events: int, stacks: int) -> None:
+    """Slices and waits in turn, a third of them woken by another thread; some samples and reads."""
+    user = invoking_user()
+    head = ManifestHeader("0", "host", "6", EPOCH, EPOCH, ("bench",), ("switch:uk",), "bench")
+    writer = RecordingWriter.create(path, user, head)
+    rng = np.random.default_rng(7)
+    end = 0
+    for first in range(0, events, 65_536):
+        n = min(65_536, events - first)
+        kind = rng.choice(["switch", "wait", "profile", "vfs_read"], n, p=[0.4, 0.4, 0.1, 0.1])
+        time_ns = np.uint64(EPOCH) + (np.arange(first, first + n, dtype=np.uint64) + 1) * 20_000
+        end = int(time_ns[-1])
+        thread = np.arange(first, first + n) % THREADS
+        wait = kind == "wait"
+        stack = (rng.integers(0, stacks, n) + 1).astype(np.uint64)
+        values = {
+            "timestamp": time_ns,
+            "duration": rng.integers(1_000, 20_000 * THREADS, n).astype(np.uint64),
+            "kind": kind,
+            "cpu": np.zeros(n, np.uint16),
+            "tgid": np.full(n, 100, np.uint32),
+            "pid": (100 + thread).astype(np.uint32),
+            "command": np.full(n, "bench"),
+            "thread": np.array([f"worker{at}" for at in range(THREADS)])[thread],
+            "amount": np.where(wait, 900, 4096).astype(np.uint64),
+            "state": pa.array(np.full(n, "sleeping"), mask=~wait),
+            "waker": pa.array(
+                np.where(thread % 3 == 0, 100 + (thread + 1) % THREADS, 0).astype(np.uint32),
+                mask=~wait,
+            ),
+            "ustack": stack,
+            "kstack": np.where(wait, 1, 2).astype(np.uint64),
+            "wstack": pa.array(stack, mask=~wait),
+        }
+        arrays = []
+        for field in EVENTS:
+            plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            given = values.get(field.name)
+            column = pa.nulls(n, plain) if given is None else pa.array(given, plain)
+            arrays.append(column.cast(field.type))
+        writer.write_events(pa.RecordBatch.from_arrays(arrays, schema=EVENTS))
+    for first in range(0, stacks, 4_096):
+        writer.write_stacks(
+            [_stack(at + 1) for at in range(first, min(first + 4_096, stacks))]
+        )
+    writer.write_processes(
+        [ProcessRow(100, EPOCH, None, 1, "bench", "bench", "/bin/bench", b"\1" * 20, "/", None)]
+    )
+    writer.close(RecordingStatus(end, {"switch": KindCounts(received=events)}))
+
+
+class _Frame:
+    """One of a stack's frames."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"function_{number}"
+        self.address = 0x1000 + number * 64
+        self.offset = 8
+        self.module = "/bin/bench"
+        self.buildid = b"\1" * 20
+        self.file = None
+        self.line = None
+        self.inlined = False
+
+
+class _Stack:
+    """Its id, and the frames that follow from it."""
+
+    complete = True
+    truncated = False
+    status = StackStatus.COMPLETE
+    native = None
+    python = None
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+        self.frames = [_FRAMES[(number * 31 + at * at * 7 + number // (at + 1)) % NAMES] for at in range(DEPTH)]
+
+
+_FRAMES = [_Frame(number) for number in range(NAMES)]
+
+
+def export(recording: Path, path: Path, options: tuple[str, ...]) -> tuple[float, int, float, int]:
+    """Seconds, bytes, peak MB, events."""
+    command = [sys.executable, "-P", "-c", START, "trace", "-r", str(recording), "-o", str(path)]
+    began = time.perf_counter()
+    child = subprocess.Popen([*command, "--json", *options], stdout=subprocess.PIPE, text=True)
+    told, _ = child.communicate() if False else (child.stdout.read(), None)  # type: ignore[union-attr]
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0, status
+    seconds = time.perf_counter() - began
+    return seconds, path.stat().st_size, usage.ru_maxrss / 1e3, json.loads(told)["rows"]
+
+
+def main() -> None:
+    """Print the table."""
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 800_000
+    stacks = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "recording"
+        write_recording(recording, events, stacks)
+        print("| format | events in it | seconds | MB | peak MB of memory |\n|---|---|---|---|---|")
+        for title, ending, options in FORMATS:
+            path = Path(folder) / f"trace.{ending}"
+            seconds, size, peak, count = export(recording, path, options)
+            print(f"| {title} | {count:,} | {seconds:.1f} | {size / 1e6:.0f} | {peak:.0f} |", flush=True)
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
