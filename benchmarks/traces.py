@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -81,56 +82,62 @@ def write_recording(path: Path, events: int, stacks: int) -> None:
             arrays.append(column.cast(field.type))
         writer.write_events(pa.RecordBatch.from_arrays(arrays, schema=EVENTS))
     for first in range(0, stacks, 4_096):
-        writer.write_stacks(
-            [_stack(at + 1) for at in range(first, min(first + 4_096, stacks))]
-        )
+        numbers = range(first + 1, min(first + 4_096, stacks) + 1)
+        writer.write_stacks([stack_of(number) for number in numbers])
     writer.write_processes(
         [ProcessRow(100, EPOCH, None, 1, "bench", "bench", "/bin/bench", b"\1" * 20, "/", None)]
     )
     writer.close(RecordingStatus(end, {"switch": KindCounts(received=events)}))
 
 
-class _Frame:
+@dataclass(frozen=True)
+class Frame:
     """One of a stack's frames."""
 
-    def __init__(self, number: int) -> None:
-        self.name = f"function_{number}"
-        self.address = 0x1000 + number * 64
-        self.offset = 8
-        self.module = "/bin/bench"
-        self.buildid = b"\1" * 20
-        self.file = None
-        self.line = None
-        self.inlined = False
+    name: str
+    address: int
+    offset: int = 8
+    module: str = "/bin/bench"
+    buildid: bytes = b"\1" * 20
+    file: None = None
+    line: None = None
+    inlined: bool = False
 
 
-class _Stack:
-    """Its id, and the frames that follow from it."""
+@dataclass(frozen=True)
+class Stack:
+    """A stack as the store takes it."""
 
-    complete = True
-    truncated = False
-    status = StackStatus.COMPLETE
-    native = None
-    python = None
-
-    def __init__(self, number: int) -> None:
-        self.id = number
-        self.frames = [_FRAMES[(number * 31 + at * at * 7 + number // (at + 1)) % NAMES] for at in range(DEPTH)]
+    id: int
+    frames: list[Frame]
+    complete: bool = True
+    truncated: bool = False
+    status: StackStatus = StackStatus.COMPLETE
+    native: None = None
+    python: None = None
 
 
-_FRAMES = [_Frame(number) for number in range(NAMES)]
+FRAMES = [Frame(f"function_{number}", 0x1000 + number * 64) for number in range(NAMES)]
+
+
+def stack_of(number: int) -> Stack:
+    """A path that no other number has; neighbours share most of it, from the outermost frame on."""
+    depths = range(DEPTH, 0, -1)
+    return Stack(number, [FRAMES[(number * depth // DEPTH + depth * 7) % NAMES] for depth in depths])
 
 
 def export(recording: Path, path: Path, options: tuple[str, ...]) -> tuple[float, int, float, int]:
     """Seconds, bytes, peak MB, events."""
     command = [sys.executable, "-P", "-c", START, "trace", "-r", str(recording), "-o", str(path)]
     began = time.perf_counter()
-    child = subprocess.Popen([*command, "--json", *options], stdout=subprocess.PIPE, text=True)
-    told, _ = child.communicate() if False else (child.stdout.read(), None)  # type: ignore[union-attr]
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, status
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen([*command, "--json", *options], stdout=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        assert status == 0, status
+        said.seek(0)
+        told = json.load(said)
     seconds = time.perf_counter() - began
-    return seconds, path.stat().st_size, usage.ru_maxrss / 1e3, json.loads(told)["rows"]
+    return seconds, path.stat().st_size, usage.ru_maxrss / 1e3, told["rows"]
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ _TIDS = 1 << 22
 """Linux numbers threads below it; a thread's further tracks are threads for viewers, numbered so
 many apart."""
 _MANY = 500_000
+_MOST_TEXT = 128 << 20
+"""Bytes of stacks in `args`; where they were more, viewers could hardly load the file."""
 _HEADS = {
     COMPLETE: ',\n{"ph":"X","name":',
     COUNTER: ',\n{"ph":"C","name":',
@@ -62,6 +64,7 @@ class _Writer:
             "\\n".join(columns.quoted(line.name)[1:-1] for line in location.lines)
             for location in trace.stacks.locations
         ]
+        self._texts = self._text_bytes() <= _MOST_TEXT
         self._names = columns.json_texts(trace.name)
         self._kinds = columns.json_texts(trace.kind)
         unit = trace.detail("unit")
@@ -86,11 +89,24 @@ class _Writer:
             out.write(frames if first else frames[1:])  # no comma before the first
             task.step("writing frames", first, len(self._tree.place))
         out.write(b"\n}}\n")
+        if not self._texts:
+            task.note(
+                "stacks are in stackFrames only, not as text in args too, which Perfetto's page "
+                "needs: it would be too much; --format perfetto has them for that page."
+            )
         if len(trace) > _MANY:
             task.note(
                 "viewers of JSON are slow with so many events: --format perfetto is smaller and "
                 "opens faster; --last and --pid select less."
             )
+
+    def _text_bytes(self) -> int:
+        """How much text the stacks of all events are."""
+        trace, stacks = self._trace, self._trace.stacks
+        sizes = np.array([len(name) + 2 for name in self._frames], np.int64)
+        ends = np.concatenate([[0], np.cumsum(sizes[stacks.places])])[stacks.offsets]
+        each = np.append(np.diff(ends), 0)  # -1: no stack
+        return int(each[trace.stack].sum() + each[trace.end_stack].sum())
 
     def _numbers(self) -> I64:
         """[tracks] what stands as their thread's number: further ones must not be another's."""
@@ -185,6 +201,8 @@ class _Writer:
 
     def _stack_text(self, key: str, stacks: I64) -> pa.Array:
         """Names of frames, leaf first, a line each."""
+        if not self._texts:
+            return pa.array(np.full(len(stacks), ""), pa.large_string())
         used, which = np.unique(stacks, return_inverse=True)
         texts = [None if at < 0 else self._text(at) for at in used.tolist()]
         found = columns.chosen(texts, which.reshape(len(stacks)))
