@@ -1,7 +1,6 @@
-"""The messages of pprof's `profile.proto` (package perftools.profiles), made without protoc.
+"""The messages of pprof's `profile.proto` (package perftools.profiles).
 
-Goes out: message classes, in a pool of their own, so that another profile.proto in the same
-process is no obstacle, and no generated file is tied to a version of protobuf.
+Goes out: the class of a profile.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from stacks_tui.export.proto import message_class
 
-_PACKAGE = "perftools.profiles"
 _MESSAGES = {
     "Profile": (
         "sample_type:ValueType* 1, sample:Sample* 2, mapping:Mapping* 3, location:Location* 4, "
@@ -41,29 +39,4 @@ _MESSAGES = {
 @cache
 def profile_class() -> Any:
     """The class of `Profile` messages; the others are reached through its fields."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="stacks_tui/profile.proto", package=_PACKAGE, syntax="proto3"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field in fields.split(", "):
-            declared, number = field.split()
-            label, kind = declared.split(":")
-            plain = kind.removesuffix("*")
-            entry = message.field.add(name=label, number=int(number))
-            entry.label = kinds.LABEL_REPEATED if kind != plain else kinds.LABEL_OPTIONAL
-            if plain in _MESSAGES:
-                entry.type = kinds.TYPE_MESSAGE
-                entry.type_name = f".{_PACKAGE}.{plain}"
-            else:
-                entry.type = kinds.Type.Value(f"TYPE_{plain.upper()}")
-    pool = _pool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Profile"))
-
-
-@cache
-def _pool() -> Any:
-    """Kept as long as the process: messages of older versions of protobuf don't hold on to it."""
-    return descriptor_pool.DescriptorPool()
+    return message_class("perftools.profiles", _MESSAGES, "Profile", "proto3")

@@ -144,6 +144,8 @@ class _Part:
             given = np.asarray(rows.column("start").is_valid())
             time = np.where(given, time, self._times("timestamp"))
         code = self._codes()
+        stack, end_stack = self._stacks("stack"), self._stacks("end_stack")
+        at_end = (code != COMPLETE) & (stack < 0)  # what has no duration has one stack
         columns: dict[str, Any] = {
             "event": code,
             "start": time,
@@ -152,8 +154,8 @@ class _Part:
             "tid": self._whole("tid", -1),
             "cpu": self._whole("cpu", -1),
             "amount": self._whole("amount", 0),
-            "stack": self._stacks("stack"),
-            "end_stack": self._stacks("end_stack"),
+            "stack": np.where(at_end, end_stack, stack),
+            "end_stack": np.where(code == COMPLETE, end_stack, -1),
             "flow_out": self._renumbered(self._flow_out, flows),
             "flow_in": self._renumbered(self._flow_in, flows),
             "name": rows.column("name").cast(pa.string()).fill_null(""),
