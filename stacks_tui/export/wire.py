@@ -1,9 +1,8 @@
 """Protobuf messages by column: as many messages as there are rows, with no call for each.
 
-Comes in: arrays of numbers. Goes out: bytes. A field is a matrix of its bytes, a row each, and
-which of them are there (a varint has one to ten); those that are there, row by row, are the
-messages.
-(Encoding: protobuf.dev, "Encoding".)
+Comes in: arrays of numbers. Goes out: bytes. A field is a few matrices of bytes, a row for each
+message, and which of these bytes are there (a varint has one to ten); those that are there, row by
+row, are the messages. (Encoding: protobuf.dev, "Encoding".)
 """
 
 from __future__ import annotations
@@ -22,69 +21,74 @@ _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of every row."""
+    """Some bytes of every row."""
 
-    data: U8
-    """[rows, width]"""
-    there: Mask
-    """[rows, width] which of them are written."""
+    parts: tuple[tuple[U8, Mask], ...]
+    """Bytes, and which of them are written: [rows, width] each, after one another."""
+    lengths: U64
+    """[rows] bytes that are written."""
 
-    def lengths(self) -> U64:
-        """[rows] bytes of each."""
-        return self.there.sum(axis=1, dtype=np.uint64)
 
-    def to_bytes(self) -> bytes:
-        """All rows after one another."""
-        return bytes(self.data[self.there].tobytes())
+def to_bytes(piece: Piece) -> bytes:
+    """All rows after one another."""
+    data = np.concatenate([data for data, _ in piece.parts], axis=1)
+    there = np.concatenate([there for _, there in piece.parts], axis=1)
+    return bytes(data[there].tobytes())
 
 
 def joined(*pieces: Piece) -> Piece:
     """Pieces of the same rows after one another."""
-    return Piece(
-        np.concatenate([one.data for one in pieces], axis=1),
-        np.concatenate([one.there for one in pieces], axis=1),
-    )
+    lengths = np.sum([one.lengths for one in pieces], axis=0, dtype=np.uint64)
+    return Piece(tuple(part for one in pieces for part in one.parts), lengths)
 
 
-def only(piece: Piece, there: Mask) -> Piece:
+def only(piece: Piece, rows: Mask) -> Piece:
     """The piece in these rows; nothing in others."""
-    return Piece(piece.data, piece.there & there[:, None])
+    parts = tuple((data, there & rows[:, None]) for data, there in piece.parts)
+    return Piece(parts, piece.lengths * rows)
 
 
-def integer(number: int, values: npt.NDArray[np.integer], there: Mask | None = None) -> Piece:
-    """A field of an integer type (uint32, int64, enum, bool …)."""
+def integer(number: int, values: npt.NDArray[np.integer], rows: Mask | None = None) -> Piece:
+    """A field of an integer type (uint32, int64, enum, bool …), in these rows."""
     found = joined(_tag(number, _VARINT, len(values)), _varint(values.astype(np.uint64)))
-    return found if there is None else only(found, there)
+    return found if rows is None else only(found, rows)
 
 
-def fixed64(number: int, values: U64, there: Mask) -> Piece:
-    """A field of type fixed64."""
+def fixed64(number: int, values: U64, rows: Mask) -> Piece:
+    """A field of type fixed64, in these rows."""
     data = values.astype("<u8").view(np.uint8).reshape(len(values), 8)
-    value = Piece(data, np.ones(data.shape, np.bool_))
-    return only(joined(_tag(number, _FIXED64, len(values)), value), there)
+    return only(joined(_tag(number, _FIXED64, len(values)), _whole(data)), rows)
 
 
-def message(number: int, *fields: Piece, there: Mask | None = None) -> Piece:
-    """A field that is a message of these fields."""
+def message(number: int, *fields: Piece, rows: Mask | None = None) -> Piece:
+    """A field that is a message of these fields, in these rows."""
     inside = joined(*fields)
-    lengths = inside.lengths()
-    found = joined(_tag(number, _LENGTH, len(lengths)), _varint(lengths), inside)
-    return found if there is None else only(found, there)
+    head = _tag(number, _LENGTH, len(inside.lengths)), _varint(inside.lengths)
+    found = joined(*head, inside)
+    return found if rows is None else only(found, rows)
 
 
 def _tag(number: int, wire: int, rows: int) -> Piece:
-    one = _varint(np.array([number << 3 | wire], np.uint64))
-    data = np.repeat(one.data, rows, axis=0)
-    return Piece(data, np.ones(data.shape, np.bool_))
+    ((one, _),) = _varint(np.array([number << 3 | wire], np.uint64)).parts
+    return _whole(np.repeat(one, rows, axis=0))
+
+
+def _whole(data: U8) -> Piece:
+    rows, width = data.shape
+    return Piece(((data, np.ones(data.shape, np.bool_)),), np.full(rows, width, np.uint64))
 
 
 def _varint(values: U64) -> Piece:
     """Seven bits a byte, the low ones first; the highest bit says that there are more."""
     width = max((int(values.max(initial=0)).bit_length() + 6) // 7, 1)
-    rest = values[:, None] >> (np.arange(width, dtype=np.uint64) * np.uint64(7))
-    data = (rest & np.uint64(0x7F)).astype(np.uint8)
-    there = rest > 0
-    there[:, 0] = True
-    more = rest >= np.uint64(0x80)
-    data[more] |= 0x80
-    return Piece(data, there)
+    data = np.empty((len(values), width), np.uint8)
+    there = np.empty((len(values), width), np.bool_)
+    lengths = np.ones(len(values), np.uint64)
+    rest = values
+    for at in range(width):
+        there[:, at] = rest > 0 if at else True
+        more = rest >= 0x80
+        data[:, at] = (rest & 0x7F) | more.astype(np.uint64) << 7
+        lengths += more
+        rest = rest >> 7
+    return Piece(((data, there),), lengths)

@@ -190,7 +190,7 @@ class _Writer:
         ]
         if sample.any():
             rows.append(_packet(start, wire.only(self._perf_sample(at), sample)))
-        return wire.joined(*rows).to_bytes()
+        return wire.to_bytes(wire.joined(*rows))
 
     def _perf_sample(self, at: I64) -> Piece:
         trace = self._trace
@@ -219,7 +219,7 @@ class _Writer:
             if written.any():
                 name = wire.integer(proto.ANNOTATION_NAME, np.full(len(at), number))
                 value = wire.integer(field, values)
-                pieces.append(wire.message(proto.ANNOTATION, name, value, there=written))
+                pieces.append(wire.message(proto.ANNOTATION, name, value, rows=written))
         return pieces
 
 
@@ -339,15 +339,13 @@ class _Interned:
 
 def _packet(time: I64, body: Piece) -> Piece:
     """A packet where there is a body."""
-    rows = len(time)
-    there = body.there.any(axis=1)
     return wire.message(
         proto.PACKET,
         wire.integer(proto.TIMESTAMP, time),
-        wire.integer(proto.SEQUENCE, np.full(rows, _SEQUENCE)),
+        wire.integer(proto.SEQUENCE, np.full(len(time), _SEQUENCE)),
         body,
-        wire.integer(proto.FLAGS, np.full(rows, proto.NEEDS_STATE)),
-        there=there,
+        wire.integer(proto.FLAGS, np.full(len(time), proto.NEEDS_STATE)),
+        rows=body.lengths > 0,
     )
 
 
