@@ -65,7 +65,7 @@ def write_recording(path: Path, events: int, stacks: int) -> None:
             "command": np.full(n, "bench"),
             "thread": np.array([f"worker{at}" for at in range(THREADS)])[thread],
             "amount": np.where(wait, 900, 4096).astype(np.uint64),
-            "state": pa.array(np.full(n, "sleeping"), mask=~wait),
+            "state": pa.array(np.full(n, "sleeping"), mask=~wait & (kind != "switch")),
             "waker": pa.array(
                 np.where(thread % 3 == 0, 100 + (thread + 1) % THREADS, 0).astype(np.uint32),
                 mask=~wait,
@@ -123,7 +123,9 @@ FRAMES = [Frame(f"function_{number}", 0x1000 + number * 64) for number in range(
 def stack_of(number: int) -> Stack:
     """A path that no other number has; neighbours share most of it, from the outermost frame on."""
     depths = range(DEPTH, 0, -1)
-    return Stack(number, [FRAMES[(number * depth // DEPTH + depth * 7) % NAMES] for depth in depths])
+    return Stack(
+        number, [FRAMES[(number * depth // DEPTH + depth * 7) % NAMES] for depth in depths]
+    )
 
 
 def export(recording: Path, path: Path, options: tuple[str, ...]) -> tuple[float, int, float, int]:
@@ -151,7 +153,10 @@ def main() -> None:
         for title, ending, options in FORMATS:
             path = Path(folder) / f"trace.{ending}"
             seconds, size, peak, count = export(recording, path, options)
-            print(f"| {title} | {count:,} | {seconds:.1f} | {size / 1e6:.0f} | {peak:.0f} |", flush=True)
+            print(
+                f"| {title} | {count:,} | {seconds:.1f} | {size / 1e6:.0f} | {peak:.0f} |",
+                flush=True,
+            )
             path.unlink()
 
 

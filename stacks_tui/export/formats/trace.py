@@ -265,6 +265,6 @@ FORMAT = Format(
     wants=Trace,
     write=write_trace,
     rank=30,
-    variants=("perfetto",),
+    variants=("perfetto", "html"),
     viewer_hint="ui.perfetto.dev opens it: drag it there, nothing is uploaded.",
 )
