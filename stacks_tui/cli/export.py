@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,14 @@ from stacks_tui.cli import export_options as options
 from stacks_tui.cli import streams
 from stacks_tui.cli.teller import Teller, Words, run_command
 from stacks_tui.errors import UsageError
+from stacks_tui.export.handover import hand_over
 from stacks_tui.export.job import Baseline, ExportResult, Job, export, folder_of
 from stacks_tui.export.model import Samples, ValueType
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, find_question, questions
 from stacks_tui.export.registry import Format, all_formats, find_format
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import ExportOptions, Progress
-from stacks_tui.export.viewer import at_desktop, command_for, open_file
+from stacks_tui.export.viewer import at_desktop, command_for, open_file, start
 from stacks_tui.owner import User, invoking_user
 from stacks_tui.store.reader import last_recording
 
@@ -140,7 +142,15 @@ def _export(one: Format[Any], given: dict[str, Any]) -> int:
         print(json.dumps(result_object(one, result)))
         return 0
     print(_shown(one, result), end="")
-    _open(one, result.path, user, wanted=not given["no_open"])
+    if given.get("perfetto_ui"):
+        _hand_over(result.path, user)
+    else:
+        wanted = not given["no_open"] and at_desktop(user)
+        page = one.page(job, result.path, user) if one.page and (wanted or given["page"]) else None
+        if page is not None:
+            print(f"  page: {text.printable(str(page.path))}, by {page.by}")
+            one = find_format("html")
+        _open(one, page.path if page is not None else result.path, user, wanted=wanted)
     return 0
 
 
@@ -271,11 +281,24 @@ def _open(one: Format[Any], path: Path, user: User, *, wanted: bool) -> None:
             print(f"  {one.viewer_hint}")
         return
     command, what = found
-    if wanted and at_desktop(user):
+    if wanted:
         print(f"  opening {what}; ^C ends it", flush=True)
         if open_file(command, user):
             return
     print(f"  open it: {text.printable(' '.join(command))}")
+
+
+def _hand_over(path: Path, user: User) -> None:
+    def tell(link: str) -> None:
+        print(
+            f"  open it: {link}\n  it is given once, within five minutes; ^C ends this", flush=True
+        )
+        command = shutil.which("xdg-open")
+        if command is not None and at_desktop(user):
+            start([command, link], user)
+
+    given = hand_over(path, user, tell)
+    print("  handed over." if given else "  nobody came for it; drag it to ui.perfetto.dev.")
 
 
 def _queries(names: tuple[str, ...]) -> None:

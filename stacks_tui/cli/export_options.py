@@ -273,6 +273,24 @@ class Page(click.Command):
                     help="The form of the file.",
                 )
             )
+        if one.page is not None:
+            own.append(
+                click.Option(
+                    ["page", "--page"],
+                    is_flag=True,
+                    help="Make a web page of it too: by trace2html if that is installed, else by "
+                    "the trace viewer of a Go tree, else our own.",
+                )
+            )
+        if one.perfetto and not one.hidden:
+            own.append(
+                click.Option(
+                    ["perfetto_ui", "--perfetto-ui"],
+                    is_flag=True,
+                    help="Hand it to ui.perfetto.dev: a server on this machine gives it to that "
+                    "page once, and ends.",
+                )
+            )
         self._groups = groups()
         if one.compares:
             self._groups += (compared(),)

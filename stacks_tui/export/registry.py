@@ -12,12 +12,18 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, BinaryIO, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from stacks_tui.errors import UsageError
 from stacks_tui.export import formats as room
 from stacks_tui.export.model import Rows, Samples, Trace
 from stacks_tui.export.task import Task
+
+if TYPE_CHECKING:
+    from stacks_tui.export.job import Job
+    from stacks_tui.export.trace_page import TracePage
+    from stacks_tui.owner import User
 
 Source = TypeVar("Source", Samples, Trace, Rows)
 
@@ -50,6 +56,10 @@ class Format(Generic[Source]):
     and what it is; None: nothing on this machine opens it."""
     viewer_hint: str = ""
     """What would open it, where `viewer` finds nothing; one sentence."""
+    page: Callable[[Job, Path, User], TracePage] | None = None
+    """Makes a web page of a file that was written, for viewers that are pages."""
+    perfetto: bool = False
+    """Whether ui.perfetto.dev shows it as a timeline."""
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Opens a finished file for a person at a desktop: as the invoking user, never as root.
+"""Starts other programs for a person at a desktop: as the invoking user, never as root.
 
-Comes in: a command of a format's viewer, and the user. Goes out: whether it was opened.
+Comes in: a command as a list, and the user. Goes out: whether it ran.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from stacks_tui.owner import User
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _PASSED = (*_DISPLAYS, "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP", "LANG", "TERM")
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/go/bin:/snap/bin"
+_QUIET: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 
 
 def at_desktop(user: User, environ: Mapping[str, str] | None = None) -> bool:
@@ -39,18 +40,56 @@ def open_file(command: list[str], user: User) -> bool:
     Raises:
         ValueError: the user is root.
     """
-    if user.uid == 0:
-        raise ValueError("a viewer never runs as root")
-    mine = os.geteuid() == user.uid
-    environ = dict(os.environ) if mine else _environment(user)
-    identity = {} if mine else {"user": user.uid, "group": user.gid, "extra_groups": _groups(user)}
+    as_user = _as_user(user)
     try:
-        subprocess.run(command, check=False, env=environ, stdin=subprocess.DEVNULL, **identity)  # type: ignore[call-overload]
+        subprocess.run(command, check=False, stdin=subprocess.DEVNULL, **as_user)
     except KeyboardInterrupt:
         return True  # the person has seen enough
     except OSError:
         return False
     return True
+
+
+def start(command: list[str], user: User) -> bool:
+    """Start a viewer that goes on by itself and says nothing; False: it could not be started.
+
+    Raises:
+        ValueError: the user is root.
+    """
+    as_user = _as_user(user)
+    try:
+        subprocess.Popen(command, start_new_session=True, **_QUIET, **as_user)
+    except OSError:
+        return False
+    return True
+
+
+def convert(command: list[str], user: User, timeout_s: float) -> bool:
+    """Run a program that makes a file and says nothing; False: it failed.
+
+    Raises:
+        ValueError: the user is root.
+    """
+    as_user = _as_user(user)
+    try:
+        done = subprocess.run(command, check=False, timeout=timeout_s, **_QUIET, **as_user)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _as_user(user: User) -> dict[str, Any]:
+    """By which arguments a child is the user's."""
+    if user.uid == 0:
+        raise ValueError("a viewer never runs as root")
+    if os.geteuid() == user.uid:
+        return {}
+    return {
+        "env": _environment(user),
+        "user": user.uid,
+        "group": user.gid,
+        "extra_groups": os.getgrouplist(user.name, user.gid),
+    }
 
 
 def _environment(user: User) -> dict[str, str]:
@@ -66,7 +105,3 @@ def _environment(user: User) -> dict[str, str]:
         "XDG_RUNTIME_DIR": runtime,
         "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus",
     }
-
-
-def _groups(user: User) -> list[int]:
-    return os.getgrouplist(user.name, user.gid)

@@ -39,8 +39,12 @@
   const end = (i) => start[i] + c.duration[i];
   const busy = new Float64Array(count + 1); // time in slices up to each event
   for (let i = 0; i < count; i++) busy[i + 1] = busy[i] + c.duration[i];
-  let last = 1;
-  for (let i = 0; i < count; i++) if (end(i) > last) last = end(i);
+  let first = count ? Infinity : 0, last = 1;
+  for (let i = 0; i < count; i++) {
+    first = Math.min(first, start[i]);
+    last = Math.max(last, end(i), first + 1);
+  }
+  const all = last - first;
 
   const tracks = data.tracks.map(([process, name, tid, own, unit]) => ({ process, name, tid, own, unit, rows: [], ticks: null, depth: 0, most: 0 }));
   for (const row of rows) {
@@ -94,7 +98,7 @@
   // ---- where it is drawn ---------------------------------------------------------------------
 
   const view = $("view"), canvas = $("canvas"), pen = canvas.getContext("2d");
-  const state = { from: 0, span: last, width: 1, height: 1, chosen: -1, range: null, folded: new Set(), match: null };
+  const state = { from: first, span: all, width: 1, height: 1, chosen: -1, range: null, folded: new Set(), match: null };
   let lines = []; // {y, height, process} or {y, height, track}
   let colours = [], paint = {};
 
@@ -154,8 +158,8 @@
   }
 
   function go(from, span) {
-    state.span = Math.min(Math.max(span, 50), last * 1.05);
-    state.from = Math.min(Math.max(from, -state.span * 0.05), Math.max(last - state.span * 0.95, 0));
+    state.span = Math.min(Math.max(span, 50), all * 1.05);
+    state.from = Math.min(Math.max(from, first - state.span * 0.05), Math.max(last - state.span * 0.95, first - all * 0.025));
     dirty();
   }
   const zoom = (factor, px = LABEL + plot() / 2) => go(at(px) - (at(px) - state.from) * factor, state.span * factor);
@@ -390,7 +394,7 @@
     $("tip").hidden = true;
     if (drag.sums) {
       const ends = [at(drag.x), at(event.offsetX)].sort((a, b) => a - b);
-      state.range = [Math.max(ends[0], 0), Math.min(ends[1], last)];
+      state.range = [Math.max(ends[0], first), Math.min(ends[1], last)];
       dirty();
     } else {
       view.scrollTop = drag.top - dy;
@@ -496,8 +500,8 @@
   // ---- sums ----------------------------------------------------------------------------------
 
   function sum() {
-    const all = state.from <= 0 && state.from + state.span >= last;
-    const [from, to] = state.range || (all ? [0, Infinity] : [state.from, state.from + state.span]);
+    const everything = state.from <= first && state.from + state.span >= last;
+    const [from, to] = state.range || (everything ? [0, Infinity] : [state.from, state.from + state.span]);
     const counts = new Float64Array(data.names.length), times = new Float64Array(data.names.length);
     for (const row of rows) {
       if (row.what === COUNTER) continue;
@@ -522,7 +526,7 @@
     }
     const what = state.match ? "matches " : "";
     $("sums-title").textContent = state.range ? `${what}in the span of ${time(Math.round(to - from))} from ${time(Math.round(from))}`
-      : all ? `${what}in the whole time` : `${what}in the time shown`;
+      : everything ? `${what}in the whole time` : `${what}in the time shown`;
     if (order.length > 200) body.append(element("tr", `and ${whole(order.length - 200)} more names`));
   }
 
@@ -572,7 +576,7 @@
     a: () => go(state.from - state.span * 0.15, state.span), d: () => go(state.from + state.span * 0.15, state.span),
     ArrowLeft: () => go(state.from - state.span * 0.15, state.span), ArrowRight: () => go(state.from + state.span * 0.15, state.span),
     ArrowUp: () => { view.scrollTop -= 3 * ROW; }, ArrowDown: () => { view.scrollTop += 3 * ROW; },
-    0: () => go(0, last), n: () => step(1), N: () => step(-1), "/": () => $("search").focus(),
+    0: () => go(first, all), n: () => step(1), N: () => step(-1), "/": () => $("search").focus(),
     f: () => {
       if (state.range) go(state.range[0], state.range[1] - state.range[0]);
       else if (state.chosen >= 0) go(start[state.chosen] - c.duration[state.chosen] * 0.1 - 500, c.duration[state.chosen] * 1.2 + 1000);
@@ -604,7 +608,7 @@
   const about = data.about;
   $("title").textContent = about.title;
   $("said").textContent = [
-    `${whole(about.events)} events in ${time(last)} from ${about.begin}`,
+    `${whole(about.events)} events in ${time(all)}, ${time(first)} after ${about.begin}`,
     about.selection && `only ${about.selection}`, ...about.comments,
   ].filter(Boolean).join(" · ");
   $("said").title = about.asked.map(([name, question]) => `${name}: ${question}`).join("\n");

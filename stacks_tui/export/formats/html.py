@@ -97,7 +97,7 @@ def _data(trace: Trace, kept: I64, title: str, left_out: str, task: Task) -> Ite
     rows = np.stack([layout.track[order], trace.event[order], layout.depth[order]], axis=1)
     begins = np.flatnonzero(np.r_[True, (rows[1:] != rows[:-1]).any(axis=1)][: len(order)])
     counts = np.diff(np.r_[begins, len(order)])
-    zero = int(trace.start_ns.min(initial=0))
+    zero = min(int(trace.start_ns.min(initial=0)), 0)
     columns = list(_columns(trace, order, begins, zero))
     head = {
         "about": _about(trace, title, left_out, zero),

@@ -361,5 +361,6 @@ FORMAT = Format(
     write=write_perfetto,
     rank=31,
     hidden=True,
-    viewer_hint="ui.perfetto.dev opens it: drag it there, nothing is uploaded.",
+    viewer_hint="ui.perfetto.dev opens it: drag it there, or --perfetto-ui; nothing is uploaded.",
+    perfetto=True,
 )

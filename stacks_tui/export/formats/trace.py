@@ -23,6 +23,7 @@ from stacks_tui.export.frame_tree import frame_tree
 from stacks_tui.export.model import COMPLETE, COUNTER, INSTANT, Label, Trace
 from stacks_tui.export.registry import Format
 from stacks_tui.export.task import Task
+from stacks_tui.export.trace_page import make_page
 from stacks_tui.export.tracks import lay_out, process_title, track_title
 
 I64 = npt.NDArray[np.int64]
@@ -41,6 +42,15 @@ _HEADS = {
     COUNTER: ',\n{"ph":"C","name":',
     INSTANT: ',\n{"ph":"i","s":"t","name":',
 }
+_COLOURS = {
+    "on CPU": "thread_state_running",
+    "runnable": "thread_state_runnable",
+    "waits for a CPU": "thread_state_runnable",
+    "blocked: disk": "thread_state_iowait",
+    "blocked: sleeping": "thread_state_sleeping",
+    "off CPU": "thread_state_sleeping",
+}
+"""By name: catapult's colours of what threads do."""
 _OF_PROCESS = ',\n{"ph":"i","s":"p","name":'
 
 
@@ -66,6 +76,10 @@ class _Writer:
         ]
         self._texts = self._text_bytes() <= _MOST_TEXT
         self._names = columns.json_texts(trace.name)
+        colours = [_COLOURS.get(name) for name in trace.name.dictionary.to_pylist()]
+        quoted = [f',"cname":"{colour}"' if colour else "" for colour in colours]
+        self._colours = pa.array(quoted, pa.large_string())
+        """[names of the dictionary] as the events have it."""
         self._kinds = columns.json_texts(trace.kind)
         unit = trace.detail("unit")
         none = pa.nulls(len(trace), pa.string())
@@ -156,6 +170,7 @@ class _Writer:
             columns.chosen([*_HEADS.values(), _OF_PROCESS], head),
             columns.part(self._names, rows),
             columns.or_nothing(columns.joined(',"cat":', columns.part(self._kinds, rows))),
+            self._colours.take(columns.part(trace.name.indices, rows)),
             ',"pid":',
             columns.whole(trace.pid[rows]),
             columns.whole_where(',"tid":', track, ~counter),
@@ -266,5 +281,8 @@ FORMAT = Format(
     write=write_trace,
     rank=30,
     variants=("perfetto", "html"),
-    viewer_hint="ui.perfetto.dev opens it: drag it there, nothing is uploaded.",
+    viewer_hint="ui.perfetto.dev opens it: drag it there, or --perfetto-ui; nothing is uploaded. "
+    "--page makes a web page of it.",
+    page=make_page,
+    perfetto=True,
 )
