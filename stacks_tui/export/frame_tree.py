@@ -25,14 +25,15 @@ class FrameTree:
     parent: I64
     """[nodes] the caller's node; -1: the outermost frame."""
     leaf: I64
-    """[stacks] the node of each stack's leaf; -1: the stack is empty, or does not count."""
+    """[stacks + 1] the node of each stack's leaf; -1: the stack is empty, or does not count; at the
+    end for -1, which stands for none."""
 
 
 def frame_tree(stacks: Stacks, used: I64) -> FrameTree:
     """The tree of the stacks with these indices."""
     begins, ends = stacks.offsets[used], stacks.offsets[used + 1]
     length = ends - begins
-    leaf = np.full(len(stacks), -1, np.int64)
+    leaf = np.full(len(stacks) + 1, -1, np.int64)
     node = np.full(len(used), -1, np.int64)
     places: list[I64] = []
     parents: list[I64] = []

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from stacks_tui.errors import StacksError
 from stacks_tui.export.output import output
 from stacks_tui.export.viewer import convert
 from stacks_tui.owner import User, ensure_directory, open_file
@@ -144,11 +145,14 @@ def _opened(path: Path, user: User) -> Iterator[BinaryIO]:
     """The trace's JSON."""
     folder = ensure_directory(path.parent, user)
     try:
-        with os.fdopen(open_file(folder, path.name), "rb") as file:
-            if path.suffix != ".gz":
-                yield file
-                return
-            with gzip.GzipFile(fileobj=file) as inside:
-                yield cast(BinaryIO, inside)
+        fd = open_file(folder, path.name)
+    except OSError as error:
+        raise StacksError(f"can't read {str(path)!r}: {(error.strerror or '').lower()}.") from error
     finally:
         os.close(folder)
+    with os.fdopen(fd, "rb") as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as inside:
+            yield cast(BinaryIO, inside)

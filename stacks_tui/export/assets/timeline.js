@@ -625,6 +625,7 @@
   if (asked.has("event")) show(Number(asked.get("event")));
 })().catch((error) => {
   const told = document.createElement("p");
+  told.setAttribute("id", "failed");
   told.textContent = `This page could not be drawn: ${error.message}`;
   document.body.prepend(told);
 });

@@ -133,7 +133,6 @@ def _columns(trace: Trace, order: I64, begins: I64, zero: int) -> Iterator[_Colu
     since[begins] = start[begins]
     stacks = np.unique(np.concatenate([trace.stack[order], trace.end_stack[order]]))
     tree = frame_tree(trace.stacks, stacks[stacks >= 0])
-    leaf = np.append(tree.leaf, -1)  # at the end for -1: no stack
     yield _unsigned("since", since)
     yield _unsigned("duration", trace.duration_ns[order])
     yield _unsigned("name", np.asarray(trace.name.indices).astype(np.int64)[order])
@@ -141,8 +140,8 @@ def _columns(trace: Trace, order: I64, begins: I64, zero: int) -> Iterator[_Colu
     yield _unsigned("kind", kind[order] + 1)
     yield _unsigned("cpu", trace.cpu[order].astype(np.int64) + 1)
     yield _unsigned("amount", _zigzag(trace.amount[order]))
-    yield _unsigned("stack", leaf[trace.stack[order]] + 1)
-    yield _unsigned("end_stack", leaf[trace.end_stack[order]] + 1)
+    yield _unsigned("stack", tree.leaf[trace.stack[order]] + 1)
+    yield _unsigned("end_stack", tree.leaf[trace.end_stack[order]] + 1)
     for at, label in enumerate(label for label in trace.more if label.name != "unit"):
         values, _ = _coded(label)
         yield _unsigned(f"detail {at}", values[order])

@@ -188,8 +188,7 @@ class _Writer:
         return columns.data_of(lines)
 
     def _frame(self, key: str, stacks: I64, counter: Mask) -> pa.Array:
-        there = (stacks >= 0) & ~counter
-        return columns.whole_where(key, self._tree.leaf[np.where(there, stacks, 0)], there)
+        return columns.whole_where(key, self._tree.leaf[stacks], (stacks >= 0) & ~counter)
 
     def _args(self, rows: slice, counter: Mask) -> pa.Array:
         """The value of a counter; the details of other events."""
