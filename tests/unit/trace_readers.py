@@ -134,7 +134,7 @@ def read_json(path: Path) -> tuple[Found, dict[str, Any]]:
             continue
         time = ns(event["ts"])
         if kind == "X":
-            found.slices[event["cat"], event["name"]].append((time, ns(event["dur"])))
+            found.slices[event.get("cat", ""), event["name"]].append((time, ns(event["dur"])))
         elif kind == "i":
             found.instants[event["cat"], event["name"]].append(time)
         elif kind == "C":
