@@ -1,12 +1,16 @@
 """Makes the pictures of the README from the recording in tests/recordings/mixed.
 
 python3 screenshots/make.py
+
+The page of a trace is pictured by Chromium, which must be there for that one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from stacks_tui.config import Config  # noqa: E402
+from stacks_tui.export.job import Job, export  # noqa: E402
+from stacks_tui.export.registry import find_format  # noqa: E402
 from stacks_tui.session.playback import RecordingSource  # noqa: E402
 from stacks_tui.session.protocol import Start  # noqa: E402
 from stacks_tui.session.source import Source  # noqa: E402
@@ -56,10 +62,31 @@ async def picture(name: str, keys: tuple[str, ...]) -> None:
     (HERE / f"{name}.svg").write_text(svg, "utf-8")
 
 
+def page() -> None:
+    """The timeline of `stacks-export trace --format html`, as a browser shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.html"
+        export(Job((RECORDING,), find_format("html"), path=path))
+        subprocess.run(
+            [
+                *("chromium", "--headless", "--no-sandbox", "--disable-gpu"),
+                *("--window-size=1200,760", "--virtual-time-budget=8000"),
+                f"--user-data-dir={folder}/profile",
+                f"--screenshot={HERE / 'trace.png'}",
+                f"{path.as_uri()}#event=9676&span=60000000",
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+
 def main() -> None:
     """All of them, or those named."""
-    for name in sys.argv[1:] or PICTURES:
-        asyncio.run(picture(name, PICTURES[name]))
+    for name in sys.argv[1:] or [*PICTURES, "trace"]:
+        if name == "trace":
+            page()
+        else:
+            asyncio.run(picture(name, PICTURES[name]))
 
 
 if __name__ == "__main__":

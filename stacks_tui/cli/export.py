@@ -26,6 +26,7 @@ from stacks_tui.errors import UsageError
 from stacks_tui.export.handover import hand_over
 from stacks_tui.export.job import Baseline, ExportResult, Job, export, folder_of
 from stacks_tui.export.model import Samples, ValueType
+from stacks_tui.export.output import STDOUT
 from stacks_tui.export.questions import STACKS, TABLES, TRACES, find_question, questions
 from stacks_tui.export.registry import Format, all_formats, find_format
 from stacks_tui.export.selection import Selection
@@ -144,14 +145,24 @@ def _export(one: Format[Any], given: dict[str, Any]) -> int:
     print(_shown(one, result), end="")
     if given.get("perfetto_ui"):
         _hand_over(result.path, user)
-    else:
-        wanted = not given["no_open"] and at_desktop(user)
-        page = one.page(job, result.path, user) if one.page and (wanted or given["page"]) else None
-        if page is not None:
-            print(f"  page: {text.printable(str(page.path))}, by {page.by}")
-            one = find_format("html")
-        _open(one, page.path if page is not None else result.path, user, wanted=wanted)
+        return 0
+    wanted, path = not given["no_open"] and at_desktop(user), result.path
+    if one.page is not None and (wanted or given["page"]):
+        page = one.page(job, path, user)
+        print(f"  page: {text.printable(str(page.path))}, by {page.by}")
+        one, path = find_format("html"), page.path
+    _open(one, path, user, wanted=wanted)
     return 0
+
+
+def _refuse_unfit(one: Format[Any], given: dict[str, Any]) -> None:
+    """What is to be done with the file must be possible with it."""
+    for option, fits in (("page", one.page is not None), ("perfetto_ui", one.perfetto)):
+        name = f"--{option.replace('_', '-')}"
+        if given.get(option) and not fits:
+            raise UsageError(f"{name} does not go with --format {one.name}; leave one of them out.")
+        if given.get(option) and (given["output"] == STDOUT or given["as_json"]):
+            raise UsageError(f"{name} needs a file and a person; leave out -o - and --json.")
 
 
 def job_of(one: Format[Any], given: dict[str, Any], user: User) -> Job:
@@ -162,6 +173,7 @@ def job_of(one: Format[Any], given: dict[str, Any], user: User) -> Job:
     """
     if given["no_inlined"] and not (given["lines"] or given["binary"]):
         raise UsageError("--no-inlined goes with --lines or --binary; give one of them.")
+    _refuse_unfit(one, given)
     this = _side(given, _recordings(given["recordings"], user))
     return Job(
         recordings=this.recordings,

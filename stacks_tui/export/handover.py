@@ -11,14 +11,14 @@ import contextlib
 import os
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
-from stacks_tui.errors import MachineError, StacksError
+from stacks_tui.errors import MachineError
+from stacks_tui.export.output import written
 from stacks_tui.owner import User
 
 SITE = "https://ui.perfetto.dev"
@@ -46,13 +46,7 @@ def hand_over(
         StacksError: the file can't be read.
     """
     _become(user)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise StacksError(f"can't read {str(path)!r}: {(error.strerror or '').lower()}.") from error
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise StacksError(f"{str(path)!r} is no regular file.")
+    with written(path, user) as file:
         try:
             server = _Server(file.fileno(), quote(path.name))
         except OSError as error:

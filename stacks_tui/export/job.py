@@ -158,7 +158,7 @@ def _load(
         those = ", ".join(one.name for one in all_formats() if one.compares)
         raise UsageError(f"{job.format.name} files can't compare; these can: {those}.")
     if job.format.wants is Trace:
-        return load_trace(recordings, asked, selection, task)
+        return with_lines(load_trace(recordings, asked, selection, task), task)
     if job.format.wants is Rows:
         return load_rows(recordings, asked, selection, task)
     if job.before is None:

@@ -1,6 +1,6 @@
-"""Source lines and inlined calls for the locations of samples.
+"""Source lines and inlined calls for the locations of samples or of a trace.
 
-Comes in: samples, and which binaries are wanted. Goes out: the same samples with lines. A file
+Comes in: these, and which binaries are wanted. Goes out: the same with lines. A file
 counts only when its build id is that of the recording; each address is looked up once.
 """
 
@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from stacks_tui.elf import ElfError, ElfImage
 from stacks_tui.errors import UsageError
-from stacks_tui.export.model import Location, Samples
+from stacks_tui.export.model import Location, Samples, Trace
 from stacks_tui.export.symbolizers import Lines, Symbolizer, find_symbolizer
 from stacks_tui.export.task import Task
 from stacks_tui.owner import User, invoking_user
@@ -29,6 +30,7 @@ from stacks_tui.symbols.files import open_regular
 _LINE_SECTIONS = (".debug_line", ".zdebug_line")
 _Module = tuple[str | None, bytes | None]
 _MOST_NAMED = 3
+Stacked = TypeVar("Stacked", Samples, Trace)
 
 
 def read_buildid(path: Path) -> bytes:
@@ -56,17 +58,17 @@ def read_buildid(path: Path) -> bytes:
     return buildid
 
 
-def with_lines(samples: Samples, task: Task, user: User | None = None) -> Samples:
-    """The samples with what the binaries' debug information says of their locations.
+def with_lines(source: Stacked, task: Task, user: User | None = None) -> Stacked:
+    """The same with what the binaries' debug information says of their locations.
 
     Raises:
         UsageError: the binary can't be read, or has no build id.
     """
     options = task.options
     if not (options.lines or options.binary):
-        return samples
+        return source
     finder = _Finder(task, invoking_user() if user is None else user)
-    wanted = _by_module(samples.stacks.locations)
+    wanted = _by_module(source.stacks.locations)
     given = read_buildid(options.binary) if options.binary is not None else None
     found: dict[int, Location] = {}
     for module, places in wanted.items():
@@ -77,11 +79,11 @@ def with_lines(samples: Samples, task: Task, user: User | None = None) -> Sample
             found |= finder.look_up(Path(path), path, buildid, places)
     finder.tell(len(found), sum(map(len, wanted.values())))
     if not found:
-        return samples
+        return source
     locations = tuple(
-        found.get(at, location) for at, location in enumerate(samples.stacks.locations)
+        found.get(at, location) for at, location in enumerate(source.stacks.locations)
     )
-    return replace(samples, stacks=replace(samples.stacks, locations=locations))
+    return replace(source, stacks=replace(source.stacks, locations=locations))
 
 
 def _by_module(locations: tuple[Location, ...]) -> dict[_Module, dict[int, Location]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from stacks_tui.errors import MachineError, StacksError, UsageError
-from stacks_tui.owner import User, create_file, ensure_directory
+from stacks_tui.owner import User, create_file, ensure_directory, open_file
 from stacks_tui.store.disk import remove
 
 STDOUT = Path("-")
@@ -67,6 +67,25 @@ def packed(file: BinaryIO, path: Path, extension: str) -> Iterator[BinaryIO]:
         return
     with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as inside:
         yield cast(BinaryIO, inside)
+
+
+@contextlib.contextmanager
+def written(path: Path, user: User) -> Iterator[BinaryIO]:
+    """A file that was made here, to be read again.
+
+    Raises:
+        StacksError: it is gone, or something else stands in its place.
+    """
+    folder = _folder(path, user)
+    try:
+        fd = open_file(folder, path.name)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StacksError(f"can't read {str(path)!r}: {reason}.") from error
+    finally:
+        os.close(folder)
+    with os.fdopen(fd, "rb") as file:
+        yield file
 
 
 def _folder(path: Path, user: User) -> int:

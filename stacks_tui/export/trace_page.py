@@ -13,15 +13,13 @@ import gzip
 import html
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from stacks_tui.errors import StacksError
-from stacks_tui.export.output import output
+from stacks_tui.export.output import output, written
 from stacks_tui.export.viewer import convert
-from stacks_tui.owner import User, ensure_directory, open_file
+from stacks_tui.owner import User
 from stacks_tui.text import printable
 
 if TYPE_CHECKING:
@@ -127,7 +125,7 @@ def _embed(viewer: Path, path: Path, page: Path, user: User) -> bool:
         f"<script>{polyfill}</script>{inside}"
         '<script type="application/octet-stream" id="trace">'
     )
-    with _opened(path, user) as trace:
+    with written(path, user) as file, _unpacked(file, path) as trace:
         size = trace.seek(0, os.SEEK_END)
         trace.seek(0)
         if size > _MOST_BYTES:
@@ -140,19 +138,7 @@ def _embed(viewer: Path, path: Path, page: Path, user: User) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _opened(path: Path, user: User) -> Iterator[BinaryIO]:
-    """The trace's JSON."""
-    folder = ensure_directory(path.parent, user)
-    try:
-        fd = open_file(folder, path.name)
-    except OSError as error:
-        raise StacksError(f"can't read {str(path)!r}: {(error.strerror or '').lower()}.") from error
-    finally:
-        os.close(folder)
-    with os.fdopen(fd, "rb") as file:
-        if path.suffix != ".gz":
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as inside:
-            yield cast(BinaryIO, inside)
+def _unpacked(file: BinaryIO, path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    if path.suffix != ".gz":
+        return contextlib.nullcontext(file)
+    return cast("contextlib.AbstractContextManager[BinaryIO]", gzip.GzipFile(fileobj=file))

@@ -8,6 +8,7 @@ row, are the messages. (Encoding: protobuf.dev, "Encoding".)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def to_bytes(piece: Piece) -> bytes:
 
 def joined(*pieces: Piece) -> Piece:
     """Pieces of the same rows after one another."""
-    lengths = np.sum([one.lengths for one in pieces], axis=0, dtype=np.uint64)
+    lengths: U64 = np.stack([one.lengths for one in pieces]).sum(axis=0, dtype=np.uint64)
     return Piece(tuple(part for one in pieces for part in one.parts), lengths)
 
 
@@ -84,7 +85,7 @@ def _varint(values: U64) -> Piece:
     data = np.empty((len(values), width), np.uint8)
     there = np.empty((len(values), width), np.bool_)
     lengths = np.ones(len(values), np.uint64)
-    rest = values
+    rest: npt.NDArray[Any] = values
     for at in range(width):
         there[:, at] = rest > 0 if at else True
         more = rest >= 0x80

@@ -23,6 +23,7 @@ from store_rows import EPOCH, me
 from trace_readers import ALL, Found, by_sql, made, ns, read_json, read_perfetto
 
 from stacks_tui import text
+from stacks_tui.cli import export as command
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.export import trace_page, wire
 from stacks_tui.export.formats import html as page_format
@@ -108,7 +109,7 @@ def test_arrows_begin_and_end_in_slices(tmp_path: Path) -> None:
 
 def test_processes_and_threads_have_names(recording: Path, tmp_path: Path) -> None:
     made(recording, tmp_path / "x.json")
-    names = defaultdict(dict)
+    names: dict[str, dict[tuple[int, int], str]] = defaultdict(dict)
     for one in read_json(tmp_path / "x.json")[1]["traceEvents"]:
         if one["ph"] == "M" and one["name"].endswith("_name"):
             names[one["name"]][one["pid"], one["tid"]] = one["args"]["name"]
@@ -149,8 +150,8 @@ def test_details_are_there(recording: Path, tmp_path: Path) -> None:
     ]
     made(recording, tmp_path / "x.pftrace", "perfetto", "waits")
     _, trace = read_perfetto(tmp_path / "x.pftrace")
-    names = {}
-    texts = {}
+    names: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for packet in trace.packet:
         data = packet.interned_data
         names |= {one.iid: one.name for one in data.debug_annotation_names}
@@ -338,11 +339,12 @@ def test_the_page_shows_an_event_with_its_stack(recording: Path, tmp_path: Path)
 
 
 def test_the_page_is_drawn(tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
     made(MIXED, tmp_path / "x.html", "html")
     show(tmp_path / "x.html", picture=tmp_path / "x.png")
-    with image.open(tmp_path / "x.png") as picture:
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
+    show(tmp_path / "x.html", "event=-1&search=nothing", picture=tmp_path / "dim.png")
+    drawn = (tmp_path / "x.png").read_bytes()
+    assert len(drawn) > 25_000  # an empty page packs into less than half of it
+    assert drawn != (tmp_path / "dim.png").read_bytes()
 
 
 def test_hostile_names_do_nothing_in_the_page(recording: Path, tmp_path: Path) -> None:
@@ -469,6 +471,30 @@ def test_on_its_lane_every_slice_nests(slices: list[tuple[int, int, int]]) -> No
             others = [one for one in placed if one[2] == deep and one != (begin, minus, deep)]
             for other, other_minus, _ in others:
                 assert other - other_minus <= begin or begin - minus <= other
+
+
+def test_the_command_says_who_made_the_page(
+    recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "x.json")
+    assert command.main(["trace", "-r", str(recording), "-o", path, "--page"]) == 0
+    told = capfd.readouterr().out
+    assert re.search(rf"page: {tmp_path}/x\.html, by \S", told) and (tmp_path / "x.html").exists()
+    (tmp_path / "x.html").unlink()
+    assert command.main(["trace", "-r", str(recording), "-o", path, "--format", "perfetto"]) == 0
+    told = capfd.readouterr().out
+    assert "ui.perfetto.dev opens it" in told and os.listdir(tmp_path) == ["x.json"]
+
+
+@pytest.mark.parametrize("form", ["perfetto", "html"])
+def test_options_of_another_form_are_refused(
+    form: str, recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    option = "--page" if form == "perfetto" else "--perfetto-ui"
+    out = str(tmp_path / "x")
+    wrong = ["trace", "-r", str(recording), "-o", out, "--format", form, option]
+    assert command.main(wrong) == 2
+    assert option in capfd.readouterr().err and os.listdir(tmp_path) == []
 
 
 def test_errors_are_ours(recording: Path, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@
   function label(text, px, y, width, colour, size = 12, weight = "") {
     pen.fillStyle = colour;
     pen.font = `${weight} ${size}px system-ui, sans-serif`;
-    const letters = Math.floor(width / (size * 0.56));
+    const letters = Math.floor(width / (size * 0.6));
     if (letters > 2) pen.fillText(text.length > letters ? `${text.slice(0, letters - 1)}…` : text, px, y);
   }
 
@@ -457,7 +457,7 @@
       const code = c[`detail ${number}`][i];
       if (!code) return;
       const plain = detail.texts ? detail.texts[code - 1] : signed(code - 1);
-      say(detail.name, detail.texts ? plain : detail.unit === "nanoseconds" ? time(plain) : whole(plain));
+      say(detail.name, detail.texts ? plain : detail.unit === "nanoseconds" ? time(plain) : String(plain));
     });
     box.append(list);
     for (const one of arrowsOf(i).slice(0, 20)) {
@@ -622,7 +622,11 @@
   sum();
   const asked = new URLSearchParams(location.hash.slice(1));
   if (asked.get("search")) { $("search").value = asked.get("search"); search(); }
-  if (asked.has("event")) show(Number(asked.get("event")));
+  const one = Number(asked.get("event") ?? -1), near = Number(asked.get("span"));
+  if (one >= 0 && one < count) {
+    if (near > 0) go(start[one] - near * 0.4, near);
+    show(one);
+  }
 })().catch((error) => {
   const told = document.createElement("p");
   told.setAttribute("id", "failed");

@@ -207,7 +207,7 @@ def _about(trace: Trace, title: str, left_out: str, zero: int) -> dict[str, Any]
         ],
         "recordings": [_shown(path) for path in origin.recordings],
         "selection": _shown(origin.selection),
-        "comments": [_shown(line) for line in origin.comments],
+        "comments": [_shown(line) for line in (*origin.comments, *origin.trust)],
         "begin": iso_time(trace.zero + zero),
         "events": len(trace),
         "left_out": left_out,

@@ -195,7 +195,7 @@ class _Writer:
     def _perf_sample(self, at: I64) -> Piece:
         trace = self._trace
         stack, cpu = trace.stack[at], trace.cpu[at]
-        kernel = self._interned.kernel[stack] & (stack >= 0)
+        kernel = self._interned.kernel[stack]
         return wire.message(
             proto.PERF_SAMPLE,
             wire.integer(proto.SAMPLE_CPU, cpu, cpu >= 0),
@@ -261,10 +261,7 @@ class _Interned:
         self._described = np.zeros(len(trace.stacks.locations), np.bool_)
         self._strings: dict[tuple[str, bytes], int] = {}
         self._mappings: dict[tuple[str, bytes], int] = {}
-        offsets, places = trace.stacks.offsets, trace.stacks.places
-        leaf = places[np.minimum(offsets[:-1], max(len(places) - 1, 0))] if len(places) else []
-        kernel = np.array([one.kernel for one in trace.stacks.locations], np.bool_)
-        self.kernel = np.append(kernel[leaf] if len(places) else [], False).astype(np.bool_)
+        self.kernel = _kernel_leaves(trace)
         """[stacks + 1] whether the leaf is the kernel's; at the end for none."""
 
     def fill(self, piece: Any, at: I64, names: I64, kinds: I64) -> bool:
@@ -284,7 +281,7 @@ class _Interned:
             first += len(detail.texts)
         for stack in self._new("stack", np.concatenate([trace.stack[at], trace.end_stack[at]])):
             self._add_stack(data, stack)
-        return data.ByteSize() > 0
+        return bool(data.ByteSize() > 0)
 
     def _new(self, what: str, codes: I64) -> list[int]:
         known = self._known[what]
@@ -296,7 +293,7 @@ class _Interned:
         """Frames outermost first; of inlined ones too."""
         stacks, frame_of = self._trace.stacks, self._frame_of
         places = stacks.places[stacks.offsets[stack] : stacks.offsets[stack + 1]][::-1].tolist()
-        frames = []
+        frames: list[int] = []
         for place in places:
             if not self._described[place]:
                 self._described[place] = True
@@ -335,6 +332,15 @@ class _Interned:
             number = self._strings[what, raw] = len(self._strings) + 1
             field.add(iid=number, str=raw)
         return number
+
+
+def _kernel_leaves(trace: Trace) -> Mask:
+    stacks = trace.stacks
+    kernel = np.array([one.kernel for one in stacks.locations], np.bool_)
+    found = np.zeros(len(stacks) + 1, np.bool_)
+    some = np.flatnonzero(np.diff(stacks.offsets) > 0)
+    found[some] = kernel[stacks.places[stacks.offsets[some]]]
+    return found
 
 
 def _packet(time: I64, body: Piece) -> Piece:

@@ -143,7 +143,7 @@ class _Writer:
             "recordings": [text.valid(path) for path in origin.recordings],
             "queries": list(origin.queries),
             "selection": origin.selection,
-            "comments": [text.valid(line) for line in origin.comments],
+            "comments": [text.valid(line) for line in (*origin.comments, *origin.trust)],
             "zero_ns_since_epoch": str(self._trace.zero - self._shift),
         }
         return json.dumps(said).encode()
