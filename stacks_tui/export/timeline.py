@@ -68,6 +68,7 @@ def load_trace(
             threads.setdefault((pid, tid), thread or command or "")
     table = pa.concat_tables(_alike(parts), promote_options="permissive")
     table = table.sort_by([("start", "ascending"), ("duration", "descending")])
+
     def numbers(name: str, dtype: Any = np.int64) -> npt.NDArray[Any]:
         return np.asarray(table.column(name)).astype(dtype, copy=False)
 
