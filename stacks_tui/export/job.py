@@ -10,11 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from stacks_tui.errors import UsageError
+from stacks_tui.errors import StacksError, UsageError
+from stacks_tui.export.gauge import EnoughError, Gauge
 from stacks_tui.export.lines import read_buildid, with_lines
 from stacks_tui.export.model import Origin, Rows, Samples, Trace, ValueType
 from stacks_tui.export.output import STDOUT, output, packed
@@ -35,6 +36,11 @@ DEFAULT_QUERIES = {
     TABLES: ("events",),
 }
 """What is asked where nothing is named, by folder."""
+
+PREVIEW_S = 1.5
+"""How long a preview writes to nowhere."""
+PREVIEW_MOST = 2_000_000
+"""Events that a preview reads, where it must read each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class ExportResult:
     path: Path | None
     """None: it went to stdout."""
     bytes: int
-    """0 where it went to stdout."""
+    """0 where it went to stdout. Of a preview: expected ones."""
     totals: tuple[tuple[ValueType, int], ...]
     """What every viewer must show; empty for traces and tables."""
     rows: int
@@ -131,16 +137,39 @@ def preview(
     report: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     user: User | None = None,
+    patience_s: float = PREVIEW_S,
 ) -> ExportResult:
-    """The totals and counts that `export` would give, with no file written; `bytes` is 0.
+    """The totals and counts that `export` would give, with no file written.
+
+    `bytes` is what the file would have: an estimate where writing it takes longer than
+    `patience_s`; 0 where that can't be told.
 
     Raises:
-        UsageError, CancelledError, StacksError: as `export`.
+        UsageError, CancelledError, StacksError: as `export`; StacksError also where so much was
+            recorded that looking at it beforehand would take as long as the export.
     """
     task = Task(job.options, report, cancelled)
     user = invoking_user() if user is None else user
     with _opened(job.recordings, user) as recordings:
-        return _result(_load(job, recordings, task, user), None, 0, task)
+        if job.format.wants is not Samples:  # these are not summed: each event is a row
+            _refuse_many(recordings)
+        source = _load(job, recordings, task, user)
+        gauge = Gauge(patience_s, report)
+        task.report = gauge.progress
+        try:
+            with packed(cast(BinaryIO, gauge), job.path or Path(), job.format.extension) as file:
+                job.format.write(source, file, task)
+            size = gauge.size
+        except EnoughError:
+            size = gauge.estimate()
+    return _result(source, None, size, task)
+
+
+def _refuse_many(recordings: Sequence[Recording]) -> None:
+    text = read_sql("export/counted.sql")
+    count = sum(recording.sql(text).fetchall()[0][0] for recording in recordings)
+    if count > PREVIEW_MOST:
+        raise StacksError(f"{count:,} events were recorded: too many to tell beforehand.")
 
 
 def folder_of(one: Format[Any]) -> str:

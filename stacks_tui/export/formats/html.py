@@ -32,7 +32,7 @@ I64 = npt.NDArray[np.int64]
 _MOST = 2_000_000
 """Events that a browser still draws at once; of more, the longest slices are kept."""
 _CHUNK = 3 << 18
-"""Bytes turned into base64 at a time: a multiple of 3."""
+"""Bytes packed at a time."""
 
 
 def write_html(trace: Trace, out: BinaryIO, task: Task) -> None:
@@ -226,13 +226,17 @@ def _source(file: str | None, line: int) -> str:
 def _base64(columns: list[_Column], task: Task) -> Iterator[str]:
     """The planes of all columns, gzipped, in base64."""
     pack = zlib.compressobj(6, wbits=31)
-    ready = b""
-    for at, column in enumerate(columns):
-        task.step("packing", at, len(columns))
-        ready += pack.compress(column.planes())
-        whole = len(ready) // 3 * 3
-        yield base64.b64encode(ready[:whole]).decode()
-        ready = ready[whole:]
+    total = sum(column.width * len(column.values) for column in columns)
+    ready, done = b"", 0
+    for column in columns:
+        planes = column.planes()
+        for first in range(0, len(planes), _CHUNK):
+            ready += pack.compress(planes[first : first + _CHUNK])
+            whole = len(ready) // 3 * 3
+            yield base64.b64encode(ready[:whole]).decode()
+            ready = ready[whole:]
+            task.step("packing", done + first, total)
+        done += len(planes)
     yield base64.b64encode(ready + pack.flush()).decode()
 
 

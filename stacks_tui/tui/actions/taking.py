@@ -45,12 +45,12 @@ def export(screen: MainScreen) -> None:
         screen.app.push_screen(ExportScreen(screen.stacks.directory, screen.desk.view, screen.snap))
 
 
-def pprof(screen: MainScreen) -> None:
-    """Write this view for pprof at once."""
+def export_at_once(screen: MainScreen, form: str) -> None:
+    """Write this view in a format with no further question."""
     from stacks_tui.tui.screens.export import ExportScreen
 
     if _can_export(screen):
-        found = ExportScreen(screen.stacks.directory, screen.desk.view, screen.snap, at_once=True)
+        found = ExportScreen(screen.stacks.directory, screen.desk.view, screen.snap, at_once=form)
         screen.app.push_screen(found)
 
 

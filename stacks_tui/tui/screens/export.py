@@ -1,13 +1,11 @@
 """The export screen: what is shown, as a file for another program.
 
 Comes in: the recording's folder, the view and its window. Goes out: a file; its path is said. The
-formats are those of `export.registry`.
+formats are those of `export.registry`; what each would hold is told before it is written.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,8 +42,19 @@ QUERIES: dict[tuple[Tab, Measure], tuple[str, ...]] = {
     (Tab.SPANS, Measure.MAIN): ("span_time",),
 }
 """Which query of `sql/pprof` shows what a tab shows."""
+TRACED: dict[Tab, tuple[str, ...]] = {
+    Tab.RSS: ("rss",),
+    Tab.BLOCK: ("io", "io_rate"),
+    Tab.VFS: ("io", "io_rate"),
+    Tab.NET: ("io", "io_rate"),
+    Tab.RUNNABLE: ("run_queue",),
+    Tab.SPANS: ("spans", "stuck_spans"),
+}
+"""Which queries of `sql/trace` a tab adds to the usual ones."""
+_WAIT_S = 0.3
+"""How long a format is looked at before its file is worked out."""
 
-_COLUMNS = (Column("format", "format", 14), Column("says", "what one gets, and what opens it", 0))
+_COLUMNS = (Column("format", "format", 16), Column("says", "what one gets, and what opens it", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,9 @@ def queries_of(view: View) -> tuple[str, ...]:
 
 def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], path: Path) -> Plan:
     """The job for this view in this format."""
-    from stacks_tui.export.job import Job
-    from stacks_tui.export.model import Samples
+    from stacks_tui.export.job import DEFAULT_QUERIES, Job
+    from stacks_tui.export.model import Samples, Trace
+    from stacks_tui.export.questions import TRACES
     from stacks_tui.export.selection import Selection
 
     whole = not view.window.end and not view.window.last_s
@@ -92,19 +102,21 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
         else:
             lacks.append(f"the filter {term!r}")
     queries = queries_of(view) if form.wants is Samples else ()
+    if form.wants is Trace:
+        usual = DEFAULT_QUERIES[TRACES]
+        queries = tuple(dict.fromkeys((*usual, *TRACED.get(view.tab, ()))))
     job = Job((Path(directory),), form, queries, selection, path=path)
     if view.a is not None and view.b is not None:
-        if form.compares:
-            before, after = _side(job, view.a), _side(job, view.b)
-            job = replace(
-                job,
-                recordings=after.recordings,
-                selection=after.selection,
-                last_ns=after.last_ns,
-                before=before,
-            )
-        else:
-            lacks.append("the comparison")
+        before, after = _side(job, view.a), _side(job, view.b)
+        job = replace(
+            job,
+            recordings=after.recordings,
+            selection=after.selection,
+            last_ns=after.last_ns,
+            before=before if form.compares else None,
+        )
+        if not form.compares:
+            lacks.append(f"A of the comparison ({_where(before)})")
     where = _where(job)
     if job.before is not None:
         where = f"{_where(job.before)} → {where}"
@@ -139,7 +151,10 @@ def _where(side: Job | Baseline) -> str:
 
 def default_name(directory: str, view: View, form: Format[Any]) -> str:
     """A file name in the current folder that is still free."""
-    base = f"{Path(directory).name}-{view.tab.value}"
+    from stacks_tui.export.model import Trace
+
+    what = "trace" if form.wants is Trace else view.tab.value
+    base = f"{Path(directory).name}-{what}"
     for at in range(1, 1000):
         name = f"{base}{f'-{at}' if at > 1 else ''}{form.extension}"
         if not Path(name).exists():
@@ -156,8 +171,10 @@ class ExportScreen(ModalScreen[None]):
         width: 96%; max-width: 110; height: auto; max-height: 90%; background: $surface;
         border: round $primary; padding: 0 1;
     }
-    ExportScreen Table { height: 10; background: $surface; }
-    ExportScreen Input { border: none; height: 1; padding: 0; background: $panel; }
+    ExportScreen Table { height: 12; background: $surface; }
+    ExportScreen Input, ExportScreen Input:focus {
+        border: none; height: 1; padding: 0; background: $panel;
+    }
     ExportScreen Static { height: auto; color: $text-muted; }
     ExportScreen ProgressBar { display: none; height: 1; }
     ExportScreen.-working ProgressBar { display: block; }
@@ -171,14 +188,19 @@ class ExportScreen(ModalScreen[None]):
     ]
 
     def __init__(
-        self, directory: str, view: View, snap: Snapshot | None, *, at_once: bool = False
+        self, directory: str, view: View, snap: Snapshot | None, *, at_once: str = ""
     ) -> None:
+        """What is exported; `at_once`: the format that is written without a question."""
         super().__init__()
         self._directory, self._view, self._snap, self._at_once = directory, view, snap, at_once
         self._formats: dict[str, Format[Any]] = {}
         self._stop = threading.Event()
         self._working = False
-        self._written: tuple[Path, Format[Any]] | None = None
+        self._looked = threading.Event()
+        """Set: nobody wants to know any more what the file would hold."""
+        self._says: tuple[str, str] = ("", "")
+        """What is planned, and what is to be expected of it."""
+        self._written: tuple[Path, Job] | None = None
         self._named = False
 
     def compose(self) -> ComposeResult:
@@ -195,16 +217,21 @@ class ExportScreen(ModalScreen[None]):
         """List the formats."""
         from stacks_tui.export.registry import all_formats
 
-        shown = [one for one in all_formats() if not one.hidden]
-        self._formats = {one.name: one for one in shown}
+        every = {one.name: one for one in all_formats()}
+        for one in every.values():
+            if not one.hidden:
+                self._formats[one.name] = one
+                self._formats |= {f"{one.name}: {name}": every[name] for name in one.variants}
         table = self.query_one("#formats", Table)
-        lines = [Line(one.name, (((one.name, "leaf"),), one.answers)) for one in shown]
+        lines = [
+            Line(name, (((name, "leaf"),), one.answers)) for name, one in self._formats.items()
+        ]
         table.show(_COLUMNS, lines)
         self.query_one("#file", Input).focus()
+        if self._at_once:
+            table.move_to(self._at_once)
         self._chosen()
-        if self._at_once and "pprof" in self._formats:
-            table.move_to("pprof")
-            self._chosen()
+        if self._at_once:
             self.action_write()
 
     def _format(self) -> Format[Any] | None:
@@ -230,9 +257,40 @@ class ExportScreen(ModalScreen[None]):
                 line.value = default_name(self._directory, self._view, form)
             line.action_end()
         found = self._plan()
-        if found is not None:
+        self._looked.set()
+        if found is not None and not self._working:
             lacks = f"\nnot taken along: {found.lacks}" if found.lacks else ""
-            self._say(f"{found.says}{lacks}\nin {Path.cwd()}")
+            self._expect(f"{found.says}{lacks}\nin {Path.cwd()}", "working out what it will hold …")
+            if not self._at_once:
+                self._looked = threading.Event()
+                self._look(found.job, self._looked)
+
+    def _expect(self, plan: str, expected: str) -> None:
+        self._says = plan, expected
+        self._say(f"{plan}\n{expected}")
+
+    @work(thread=True, exclusive=True, group="look", exit_on_error=False)
+    def _look(self, job: Job, looked: threading.Event) -> None:
+        """What the file would hold: told when it is known, unless another one is chosen by then."""
+        from stacks_tui.export.job import preview
+
+        if looked.wait(_WAIT_S):
+            return
+        try:
+            result = preview(job, cancelled=looked.is_set)
+        except StacksError as error:
+            said = str(error)
+        except Exception as error:  # noqa: BLE001  # told, not raised: the session goes on
+            said = f"{type(error).__name__}: {error}"
+        else:
+            about = f"about {text.size(result.bytes)}, " if result.bytes else ""
+            said = f"expected: {about}{_held(result)}"
+        if not looked.is_set():
+            self.app.call_from_thread(self._looked_at, said, looked)
+
+    def _looked_at(self, said: str, looked: threading.Event) -> None:
+        if not looked.is_set() and not self._working:
+            self._expect(self._says[0], said)
 
     @on(Input.Changed, "#file")
     def _renamed(self) -> None:
@@ -251,6 +309,7 @@ class ExportScreen(ModalScreen[None]):
         if self._working:
             self._stop.set()
         else:
+            self._looked.set()
             self.dismiss(None)
 
     @on(Input.Submitted, "#file")
@@ -268,12 +327,13 @@ class ExportScreen(ModalScreen[None]):
         if found is None or form is None or self._working:
             return
         self._working = True
+        self._looked.set()
         self._stop.clear()
         self.add_class("-working")
-        self._write(found.job, form)
+        self._write(found.job)
 
     @work(thread=True, exclusive=True, group="export", exit_on_error=False)
-    def _write(self, job: Job, form: Format[Any]) -> None:
+    def _write(self, job: Job) -> None:
         from stacks_tui.export.job import export
 
         tell = self.app.call_from_thread
@@ -284,7 +344,7 @@ class ExportScreen(ModalScreen[None]):
         except Exception as error:  # noqa: BLE001  # told, not raised: the session goes on
             tell(self._failed, f"{type(error).__name__}: {error}")
         else:
-            tell(self._done, result, form)
+            tell(self._done, result, job)
 
     def _progress(self, progress: Progress) -> None:
         bar = self.query_one("#progress", ProgressBar)
@@ -299,61 +359,69 @@ class ExportScreen(ModalScreen[None]):
         self._over()
         self._say(why)
 
-    def _done(self, result: ExportResult, form: Format[Any]) -> None:
+    def _done(self, result: ExportResult, job: Job) -> None:
         self._over()
         path = (result.path or Path()).absolute()
-        self._written = (path, form)
-        was = dict(result.totals_before)
-        totals = ", ".join(
-            f"{kind.name} {_total(total, kind.unit)}"
-            + (f" (before {_total(was[kind], kind.unit)})" if kind in was else "")
-            for kind, total in result.totals
-        )
-        said = [f"written: {path}", f"{text.size(result.bytes)}, {text.count(result.rows)} rows"]
-        if totals:
-            said[1] += f"; {totals}"
-        said += list(result.notes)
+        self._written = path, job
+        said = [f"written: {path}", f"{text.size(result.bytes)}, {_held(result)}", *result.notes]
         self._say("\n".join(said))
         if self._at_once:
             self.dismiss(None)
             self.app.notify(
-                "\n".join(map(text.printable, said)), title="pprof", markup=False, timeout=12
+                "\n".join(map(text.printable, said)),
+                title=self._at_once,
+                markup=False,
+                timeout=12,
             )
 
     def action_open(self) -> None:
         """Open what was written with the format's viewer, as the user who called sudo."""
         if self._written is None:
             self._say("write it first (enter)")
-            return
-        path, form = self._written
-        viewer = form.viewer() if form.viewer is not None else None
-        if viewer is None:
-            self._say(form.viewer_hint or f"nothing here opens it; it is {path}")
-            return
-        command, what = viewer
+        elif not self._working:
+            self._open(*self._written)
+
+    @work(thread=True, exclusive=True, group="open", exit_on_error=False)
+    def _open(self, path: Path, job: Job) -> None:
+        from stacks_tui.export.registry import find_format
+        from stacks_tui.export.viewer import command_for, start
+        from stacks_tui.owner import invoking_user
+
+        user = invoking_user()
+        form, said = job.format, ""
         try:
-            subprocess.Popen(
-                [*command, str(path)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                **_as_user(),
-            )
-        except OSError as error:
-            self._say(f"can't start {what}: {error.strerror}")
+            if form.page is not None:
+                self.app.call_from_thread(self._say, "making a page of it …")
+                page = form.page(job, path, user)
+                form, path, said = find_format("html"), page.path, f"page by {page.by}: "
+        except StacksError as error:
+            self.app.call_from_thread(self._say, str(error))
+            return
+        found = command_for(form, path)
+        if found is None:
+            said += form.viewer_hint or "nothing here opens it;"
+            said += f" it is {path}"
+        elif user.uid == 0:
+            said += f"{path}; not opened: a viewer never runs as root"
+        elif start(found[0], user):
+            said += f"{path}; opened with {found[1]}"
         else:
-            self._say(f"opened with {what}")
+            said += f"{path}; can't start {found[0][0]}"
+        self.app.call_from_thread(self._say, said)
 
 
-def _as_user() -> dict[str, Any]:
-    """Arguments of Popen by which a viewer never runs as root for another user."""
-    from stacks_tui.owner import invoking_user
-
-    user = invoking_user()
-    if os.geteuid() == 0 and user.uid != 0:
-        return {"user": user.uid, "group": user.gid, "extra_groups": []}
-    return {}
+def _held(result: ExportResult) -> str:
+    """How much a file holds, in words."""
+    counted = f"{text.count(result.rows)} {'samples' if result.totals else 'events'}"
+    if result.stacks:
+        counted += f", {text.count(result.stacks)} stacks"
+    was = dict(result.totals_before)
+    totals = [
+        f"{kind.name} {_total(total, kind.unit)}"
+        + (f" (before {_total(was[kind], kind.unit)})" if kind in was else "")
+        for kind, total in result.totals
+    ]
+    return "; ".join([counted, *totals])
 
 
 def _total(total: int, unit: str) -> str:

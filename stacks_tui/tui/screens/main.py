@@ -355,7 +355,7 @@ class MainScreen(Screen[None]):
     action_targets = steering.targets
     action_copy = taking.copy
     action_export = taking.export
-    action_pprof = taking.pprof
+    action_export_at_once = taking.export_at_once
     action_sql = taking.open_sql
     action_show_sql = taking.show_sql
 

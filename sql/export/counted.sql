@@ -1,0 +1,4 @@
+-- How many events were recorded?
+-- column: count
+select count(*) as count
+from events
