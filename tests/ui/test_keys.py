@@ -366,7 +366,7 @@ def test_the_users_keys_and_theme_are_taken() -> None:
         assert panel_of(app) is Panel.TABLE
         await pilot.press("F")
         assert panel_of(app) is Panel.FLAME
-        await pilot.press("T")
+        await pilot.press("ctrl+t")
         assert app.theme == "mono"
 
     on_screen(app, steps)
