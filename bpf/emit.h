@@ -17,6 +17,12 @@ static __always_inline struct counts *get_counts(u32 kind) { return counters.loo
 
 static __always_inline struct work *get_work(u32 slot) { return scratch.lookup(&slot); }
 
+// Whether a process may have marked spans.
+static __always_inline int spans_on(void) {
+  struct config *c = get_config();
+  return c && (c->want[PROGRAM_USDT] & WANT_SPANS);
+}
+
 static __always_inline void emit(struct event *event) {
   struct counts *counts = get_counts(event->kind);
   if (!counts) return;
@@ -41,6 +47,11 @@ static __always_inline void begin_event(struct event *event, u32 kind, u64 now) 
   event->tgid = id >> 32;
   event->pid = id;
   event->cpu = bpf_get_smp_processor_id();
+  struct open_span *span = spans_on() ? innermost(id) : 0;
+  if (span) {
+    event->span_id = span->span_id;
+    event->span_born = span->born;
+  }
 }
 
 static __always_inline u64 read_u64(u64 at) {

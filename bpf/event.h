@@ -26,6 +26,28 @@ enum event_flag {
   EVENT_USER_TRUNCATED = 4,
   EVENT_KERNEL_TRUNCATED = 8,
   EVENT_PREEMPTED = 16,
+  EVENT_SINCE_SEEN = 32,
+};
+
+// Records of the events ring that are no events; beside enum kind. A span when it is first entered: its
+// name follows in the first 64 bytes of a second one, in the same reservation.
+enum record {
+  RECORD_SPAN = 64,
+  RECORD_NAME = 65,
+  RECORD_UNKNOWN_CLOSE = 66,
+};
+
+// What can go wrong with spans.
+enum span_count {
+  SPAN_UNMATCHED_EXIT = 0,
+  SPAN_OUT_OF_ORDER = 1,
+  SPAN_MIGRATED = 2,
+  SPAN_TOO_DEEP = 3,
+  SPAN_UNKNOWN_CLOSE = 4,
+  SPAN_THREADS_FULL = 5,
+  SPAN_BAD_NAME = 6,
+  SPAN_UNNAMED = 7,
+  SPAN_COUNTS = 8,
 };
 
 // What ended the walk of a user stack.
@@ -44,6 +66,7 @@ enum stack_flag {
   STACK_KERNEL_CUT = 1,
   STACK_COPY = 2,
   STACK_CODE = 4,
+  STACK_AWAITS = 8,
 };
 
 // What ended the walk of a thread's Python frames.
@@ -79,7 +102,8 @@ struct event {
 // part is no list of addresses but the user registers (struct pt_regs) and then memory from rsp on. Where
 // n_python is not 0, the low halves of the user frames' stack pointers follow (u32 each, and one of
 // padding if they are odd), then n_python pairs of words (bpf/python.h). With STACK_CODE it is no stack
-// but a Python code object: n_user words as in struct python_code.
+// but a Python code object: n_user words as in struct python_code. With STACK_AWAITS n_kernel words of
+// text follow: the await chain of a task.
 struct stack_header {
   u64 id;
   u64 time;

@@ -38,6 +38,7 @@ enum want {
   WANT_USER = 1,
   WANT_KERNEL = 2,
   WANT_ACTIVE = 4,  // the program is attached
+  WANT_SPANS = 8,   // usdt: there are probes that can tell of spans
 };
 
 #define FRAMES 2048  // words in a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
@@ -103,6 +104,7 @@ struct work {
   u32 also;    // a second kind to emit for the same call
   u32 python;    // enum python_status
   u32 n_python;  // pairs of words behind the user frames
+  u32 taken;     // usdt: by a program that may have been preempted
   u64 key;     // waking: pid woken; block: the request
   struct space space;
   struct pt_regs regs;

@@ -21,10 +21,13 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx) {
   return 0;
 }
 
-// args: the task (the current one), …
+// args: the task (the current one), its pid before, …
 int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   struct config *c = get_config();
-  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  u64 id = bpf_get_current_pid_tgid();
+  u32 tgid = id >> 32, pid = ctx->args[1];
+  leave_spans(id, bpf_ktime_get_ns());
+  thread_spans.delete(&pid);
   spaces.delete(&tgid);
   pythons.delete(&tgid);
   if (!c) return 0;
@@ -45,6 +48,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id, tgid = id >> 32;
   calls.delete(&pid);
+  leave_spans(id, bpf_ktime_get_ns());
   if (pid == tgid) residents.delete(&tgid);
   return 0;
 }

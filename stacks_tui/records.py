@@ -49,6 +49,41 @@ class EventFlag(IntFlag):
     KERNEL_TRUNCATED = 8
     PREEMPTED = 16
     """The thread left the CPU while it could still run."""
+    SINCE_SEEN = 32
+    """trace_*: the span began before it was listened to."""
+
+
+class RecordCode(IntEnum):
+    """Codes in `kind` of records of the events ring that are no events. Values are never reused."""
+
+    SPAN = 64
+    """A span is entered for the first time: word0 its id, word1 its parent_id, state the length of
+    its name in bytes. The next record is its name."""
+    NAME = 65
+    """The first 64 bytes are the name of the span told by the record before, NUL padded."""
+    UNKNOWN_CLOSE = 66
+    """A span is closed that the kernel side doesn't know, or no longer."""
+
+
+class SpanCount(IntEnum):
+    """What can go wrong with spans, as the kernel side counts it. Values are never reused."""
+
+    UNMATCHED_EXIT = 0
+    """Left without having been entered, as far as was seen."""
+    OUT_OF_ORDER = 1
+    """Left while a span that was entered later was not; no fault of generators."""
+    MIGRATED = 2
+    """Left on another thread than it was entered on; no fault."""
+    TOO_DEEP = 3
+    """Entered inside 16 others: events go on to bear the 16th."""
+    UNKNOWN_CLOSE = 4
+    """Closed without having been entered, as far as was seen."""
+    THREADS_FULL = 5
+    """Entered on a thread for which there was no room: its events bear no span."""
+    BAD_NAME = 6
+    """A name or await chain that could not be read."""
+    UNNAMED = 7
+    """Openings that found no room in the ring; told again when the span is entered again."""
 
 
 class StackStatus(IntEnum):
@@ -101,6 +136,9 @@ class StackFlag(IntFlag):
     """The user part is not unwound: registers (struct pt_regs) and memory from rsp on."""
     CODE = 4
     """No stack, but a Python code object that is met for the first time (`PYTHON_CODE`)."""
+    AWAITS = 8
+    """No addresses, but the text of a task's await chain: qualname, file, line, tabs between, a line a
+    frame."""
 
 
 class PythonStatus(IntEnum):

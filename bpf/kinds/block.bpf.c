@@ -16,6 +16,8 @@ struct request_state {
   u32 pid;
   u32 kind;
   u32 flags;
+  u32 span_born;
+  u32 reserved;
 };
 // Requests on their way, by the address of their struct request.
 BPF_F_TABLE("hash", u64, struct request_state, requests, 16384, 0);
@@ -35,7 +37,11 @@ static __always_inline int take_request(struct bpf_raw_tracepoint_args *ctx, u64
   w->event.duration = issued;
   w->key = request;
   w->want = c->want[PROGRAM_BLOCK];
-  if (in_interrupt(c)) w->want &= ~WANT_USER;
+  if (in_interrupt(c)) {
+    w->want &= ~WANT_USER;
+    w->event.span_id = 0;
+    w->event.span_born = 0;
+  }
   walk(ctx, c, w);
   return 0;
 }
@@ -66,6 +72,7 @@ static __always_inline void finish_block(struct work *w) {
   new.ustack = w->event.ustack;
   new.kstack = w->event.kstack;
   new.span_id = w->event.span_id;
+  new.span_born = w->event.span_born;
   new.tgid = w->event.tgid;
   new.pid = w->event.pid;
   new.kind = w->event.kind;
@@ -88,6 +95,7 @@ int on_block_complete(struct bpf_raw_tracepoint_args *ctx) {
   e.ustack = r->ustack;
   e.kstack = r->kstack;
   e.span_id = r->span_id;
+  e.span_born = r->span_born;
   e.tgid = r->tgid;
   e.pid = r->pid;
   e.cpu = bpf_get_smp_processor_id();

@@ -15,10 +15,13 @@ struct thread {
   u64 woken;    // when it was put on a run queue, ns; 0: not yet
   u64 wstack;   // the stack that woke it
   u64 span_id;
+  u64 waker_span;  // that the waker was in
   u32 tgid;
   u32 state;
   u32 waker;
   u32 flags;    // KEPT_FLAGS, EVENT_BEGAN_BEFORE
+  u32 span_born;
+  u32 reserved;
 };
 // Every traced thread that has left a CPU since the program was attached.
 BPF_F_TABLE("hash", u32, struct thread, threads, 65536, 0);
@@ -32,6 +35,7 @@ static __always_inline void begin_wait(struct thread *t, struct event *e) {
   t->kstack = e->kstack;
   t->woken = 0;
   t->span_id = e->span_id;
+  t->span_born = e->span_born;
   t->tgid = e->tgid;
   t->state = e->state;
   t->flags = e->flags & KEPT_FLAGS;
@@ -50,8 +54,10 @@ static __always_inline void end_wait(struct work *w, struct config *c, struct th
   e->ustack = t->ustack;
   e->kstack = t->kstack;
   e->span_id = t->span_id;
+  e->span_born = t->span_born;
   if (!(t->flags & EVENT_PREEMPTED)) {
     e->word0 = t->wstack;
+    e->word1 = t->waker_span;
     e->waker = t->waker;
   }
   e->tgid = t->tgid;
@@ -69,6 +75,7 @@ static __always_inline void end_wait(struct work *w, struct config *c, struct th
   t->woken = 0;
   t->waker = 0;
   t->wstack = 0;
+  t->waker_span = 0;
 }
 
 // args: preempt, prev, next, and from 5.18 on prev_state
@@ -149,6 +156,8 @@ int on_waking(struct bpf_raw_tracepoint_args *ctx) {
   int interrupt = in_interrupt(c);
   t->waker = interrupt ? 0 : (u32)bpf_get_current_pid_tgid();
   t->wstack = 0;
+  struct open_span *span = !interrupt && spans_on() ? innermost(bpf_get_current_pid_tgid()) : 0;
+  t->waker_span = span ? span->span_id : 0;
   w->want = c->want[PROGRAM_SWITCH];
   if (interrupt) w->want &= ~WANT_USER;  // whoever was interrupted has nothing to do with it
   if (!w->want) return 0;

@@ -31,12 +31,17 @@ _RAW_TRACEPOINT_OPEN = 17
 PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, RINGBUF = 5, 6, 10, 27
 _PERCPU_TYPES = (PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH)
 
+_LINK_CREATE = 28
+
+PROGRAM_KPROBE = 2
 PROGRAM_PERF_EVENT = 7
 PROGRAM_RAW_TRACEPOINT = 17
 
 PERF_ATTRIBUTES = 128
 """Bytes of struct perf_event_attr that we fill (PERF_ATTR_SIZE_VER7)."""
 _IOC_SET_BPF, _IOC_ENABLE = 0x40042408, 0x2400
+_ATTACH_PERF_EVENT = 41
+_UPROBE = Path("/sys/bus/event_source/devices/uprobe")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -248,12 +253,15 @@ def attach_raw_tracepoint(program: int, name: str) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program))
 
 
-def open_perf_event(attributes: bytes, cpu: int) -> int:
-    """A perf event of everything that runs on `cpu` (struct perf_event_attr, padded with zeros)."""
+def open_perf_event(attributes: bytes, cpu: int, pid: int = -1) -> int:
+    """A perf event of everything that runs on `cpu`, or of one process wherever it runs (cpu -1).
+
+    `attributes`: struct perf_event_attr, padded with zeros.
+    """
     size = PERF_ATTRIBUTES
     buffer = ctypes.create_string_buffer(attributes.ljust(size, b"\0"), size)
     number, close_on_exec = _SYS_PERF_EVENT_OPEN[platform.machine()], 8
-    fd = _libc.syscall(number, buffer, -1, cpu, -1, close_on_exec)
+    fd = _libc.syscall(number, buffer, pid, cpu, -1, close_on_exec)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -272,6 +280,59 @@ def attach_cpu_clock(program: int, cpu: int, period_ns: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def uprobe_format() -> tuple[int, int]:
+    """(type of perf event, lowest bit in `config` of the semaphore's offset) of user probes.
+
+    Raises:
+        MachineError: this kernel has none.
+    """
+    try:
+        number = int((_UPROBE / "type").read_text(encoding="ascii"))
+        field = (_UPROBE / "format/ref_ctr_offset").read_text(encoding="ascii")
+        return number, int(field.removeprefix("config:").partition("-")[0])
+    except (OSError, ValueError) as error:
+        raise MachineError(
+            "this kernel has no user probes with semaphores (CONFIG_UPROBE_EVENTS)."
+        ) from error
+
+
+def attach_uprobe(
+    program: int, file: int, offset: int, semaphore: int, cookie: int, pid: int | None = None
+) -> tuple[int, int]:
+    """Run a program where execution reaches `offset` of an open file; the semaphore counts up.
+
+    `semaphore`: its offset in the file, 0: none. `pid`: only in this process. The two descriptors
+    returned hold the attachment; the kernel takes some 0.1 s to close them.
+
+    Raises:
+        OSError: the kernel refuses the place, or the process is gone.
+    """
+    number, shift = uprobe_format()
+    # The kernel looks the path up at once: this one leads to the very file that is open.
+    path = ctypes.create_string_buffer(f"/proc/self/fd/{file}".encode())
+    head = struct.pack(
+        "<IIQQQQQIIQQ",
+        number,
+        PERF_ATTRIBUTES,
+        semaphore << shift,
+        1,
+        0,
+        0,
+        0,
+        1,
+        0,
+        ctypes.addressof(path),
+        offset,
+    )
+    event = open_perf_event(head, 0) if pid is None else open_perf_event(head, -1, pid)
+    try:
+        attributes = struct.pack("<IIIIQ", program, event, _ATTACH_PERF_EVENT, 0, cookie)
+        return _bpf(_LINK_CREATE, attributes), event
+    except OSError:
+        os.close(event)
+        raise
 
 
 def program_statistics(program: int) -> dict[str, int]:

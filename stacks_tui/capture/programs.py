@@ -38,7 +38,10 @@ COPY_SLOTS = 8
 LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
-_WANT_USER, _WANT_KERNEL, _WANT_ACTIVE = 1, 2, 4
+_TAIL_MAPS = {"sample": "perf_programs", "raw": "raw_programs", "probe": "probe_programs"}
+_PROGRAM_TYPES = {"sample": bpf.PROGRAM_PERF_EVENT, "probe": bpf.PROGRAM_KPROBE}
+"""By what a function's name ends with; else it is for a raw tracepoint."""
+_WANT_USER, _WANT_KERNEL, _WANT_ACTIVE, _WANT_SPANS = 1, 2, 4, 8
 _TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
 _CONFIG = struct.Struct("<IIQIIQIIQ8Q8Q8Q")
 _THREAD = np.dtype(
@@ -49,10 +52,13 @@ _THREAD = np.dtype(
         ("woken", "<u8"),
         ("wstack", "<u8"),
         ("span_id", "<u8"),
+        ("waker_span", "<u8"),
         ("tgid", "<u4"),
         ("state", "<u4"),
         ("waker", "<u4"),
         ("flags", "<u4"),
+        ("span_born", "<u4"),
+        ("reserved", "<u4"),
     ]
 )
 """`struct thread` of bpf/kinds/switch.bpf.c."""
@@ -145,7 +151,7 @@ class Programs:
         self.detach(spec.program)
         links = contextlib.ExitStack()
         try:
-            self._load_tails(perf=spec.program == "profile")
+            self._load_tails({"profile": "sample", "usdt": "probe"}.get(spec.program, "raw"))
             loaded = [
                 (name, self._load(function))
                 for name, function in TRACEPOINTS[spec.program]
@@ -215,9 +221,10 @@ class Programs:
         preempted = threads["flags"] & EventFlag.PREEMPTED != 0
         since = np.where(preempted, threads["off"], threads["woken"])
         events["amount"] = np.where(since >= threads["off"], now - since, 0)
-        for name in ("ustack", "kstack", "span_id", "tgid", "state"):
+        for name in ("ustack", "kstack", "span_id", "span_born", "tgid", "state"):
             events[name] = threads[name]
         events["word0"] = np.where(preempted, 0, threads["wstack"])
+        events["word1"] = np.where(preempted, 0, threads["waker_span"])
         events["waker"] = np.where(preempted, 0, threads["waker"])
         events["pid"] = pids
         events["kind"] = Kind.WAIT
@@ -318,15 +325,13 @@ class Programs:
             for at, index in self._code.relocations[function].tolist():
                 fd = self._maps[self._code.maps[index].name].fd
                 code[at] = (int(code[at]) & 0xFFFFFFFF) | fd << 32
-            perf = function.endswith("_sample")
-            kind = bpf.PROGRAM_PERF_EVENT if perf else bpf.PROGRAM_RAW_TRACEPOINT
+            kind = _PROGRAM_TYPES.get(function.rpartition("_")[2], bpf.PROGRAM_RAW_TRACEPOINT)
             self._programs[function] = bpf.load_program(function, kind, code)
             self._open.callback(os.close, self._programs[function])
         return self._programs[function]
 
-    def _load_tails(self, *, perf: bool) -> None:
-        table = self._maps["perf_programs" if perf else "raw_programs"]
-        ending = "sample" if perf else "raw"
+    def _load_tails(self, ending: str) -> None:
+        table = self._maps[_TAIL_MAPS[ending]]
         for index, step in enumerate(_TAILS):
             function = f"{step}_{ending}"
             if function not in self._programs:

@@ -13,6 +13,7 @@ from pathlib import Path
 PARTS = (
     "event.h",
     "maps.h",
+    "spans.h",
     "emit.h",
     "target.h",
     "unwind.h",
@@ -27,6 +28,7 @@ PARTS = (
     "kinds/net.bpf.c",
     "tasks.bpf.c",
     "tails.bpf.c",
+    "kinds/usdt.bpf.c",
 )
 """In the order in which they need each other."""
 

@@ -47,6 +47,8 @@ def c_struct(name: str) -> list[tuple[str, str]]:
         ("event_flag", "EVENT_", records.EventFlag, None),
         ("stack_status", "STACK_", records.StackStatus, "STACK_STATUS_COUNT"),
         ("stack_flag", "STACK_", records.StackFlag, None),
+        ("record", "RECORD_", records.RecordCode, None),
+        ("span_count", "SPAN_", records.SpanCount, "SPAN_COUNTS"),
     ],
 )
 def test_codes(name: str, prefix: str, twin: type[IntEnum], sentinel: str | None) -> None:
