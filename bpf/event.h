@@ -35,6 +35,7 @@ enum record {
   RECORD_SPAN = 64,
   RECORD_NAME = 65,
   RECORD_UNKNOWN_CLOSE = 66,
+  RECORD_PROCESS_ENDED = 67,
 };
 
 // What can go wrong with spans.

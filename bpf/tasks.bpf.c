@@ -1,6 +1,17 @@
 // What follows a process through fork, exec and exit, in the kernel, before its next event.
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
+// Tells the reader that a process can't close its spans any more.
+static __always_inline void tell_end(u64 id, u64 now) {
+  struct event e = {};
+  if (!spans_on()) return;
+  e.time = now;
+  e.tgid = id >> 32;
+  e.pid = id;
+  e.kind = RECORD_PROCESS_ENDED;
+  events.ringbuf_output(&e, sizeof(e), NO_WAKEUP);  // where it is lost, they end with the recording
+}
+
 // args: parent (the current task), child
 int on_fork(struct bpf_raw_tracepoint_args *ctx) {
   struct config *c = get_config();
@@ -28,6 +39,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   u32 tgid = id >> 32, pid = ctx->args[1];
   leave_spans(id, bpf_ktime_get_ns());
   thread_spans.delete(&pid);
+  tell_end(id, bpf_ktime_get_ns());
   spaces.delete(&tgid);
   pythons.delete(&tgid);
   if (!c) return 0;
@@ -49,6 +61,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx) {
   u32 pid = id, tgid = id >> 32;
   calls.delete(&pid);
   leave_spans(id, bpf_ktime_get_ns());
+  if (!read_u32(read_u64((u64)current_task() + TASK_SIGNAL) + SIGNAL_LIVE))  // the last thread
+    tell_end(id, bpf_ktime_get_ns());
   if (pid == tgid) residents.delete(&tgid);
   return 0;
 }

@@ -63,6 +63,8 @@ class RecordCode(IntEnum):
     """The first 64 bytes are the name of the span told by the record before, NUL padded."""
     UNKNOWN_CLOSE = 66
     """A span is closed that the kernel side doesn't know, or no longer."""
+    PROCESS_ENDED = 67
+    """A process has ended, or is another program now: what spans it has open, it won't close."""
 
 
 class SpanCount(IntEnum):
@@ -137,8 +139,7 @@ class StackFlag(IntFlag):
     CODE = 4
     """No stack, but a Python code object that is met for the first time (`PYTHON_CODE`)."""
     AWAITS = 8
-    """No addresses, but the text of a task's await chain: qualname, file, line, tabs between, a line a
-    frame."""
+    """No addresses, but the text of a task's await chain: qualname, file, line by tabs, a line each."""
 
 
 class PythonStatus(IntEnum):

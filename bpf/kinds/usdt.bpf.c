@@ -39,6 +39,10 @@ static __always_inline struct site *get_site(struct pt_regs *ctx) {
   return sites.lookup(&cookie);
 }
 
+static __always_inline int on(struct config *c) {
+  return (c->want[PROGRAM_USDT] & WANT_ACTIVE) && traced(c);
+}
+
 static __always_inline u64 read_register(struct pt_regs *ctx, u32 place) {
   u64 value = 0;
   bpf_probe_read_kernel(&value, sizeof(value), (void *)ctx + (place & 255));
@@ -215,7 +219,7 @@ static __always_inline void tell(struct pt_regs *ctx, struct site *site, struct 
 int span_enter_probe(struct pt_regs *ctx) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
-  if (!c || !site || !traced(c)) return 0;
+  if (!c || !site || !on(c)) return 0;
   u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
   u32 pid = id;
   struct span_key key = {};
@@ -248,7 +252,7 @@ static __always_inline void end_walk(struct work *w) {
 static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
-  if (!c || !site || !traced(c)) return 0;
+  if (!c || !site || !on(c)) return 0;
   u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
   u32 pid = id;
   struct span_key key = {};
@@ -304,7 +308,7 @@ int span_exit_stack_probe(struct pt_regs *ctx) { return on_span_exit(ctx, 1); }
 int span_close_probe(struct pt_regs *ctx) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
-  if (!c || !site || !traced(c)) return 0;
+  if (!c || !site || !on(c)) return 0;
   u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
   u32 pid = id;
   struct span_key key = {};
@@ -344,7 +348,7 @@ int span_awaits_probe(struct pt_regs *ctx) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
   struct work *w = get_work(SLOT_USDT);
-  if (!c || !site || !w || w->taken || !traced(c)) return 0;
+  if (!c || !site || !w || w->taken || !on(c)) return 0;
   u64 who = bpf_get_current_pid_tgid(), span_id = argument(ctx, site, 0);
   u64 text = argument(ctx, site, 1), length = argument(ctx, site, 2);
   u32 pid = who, bytes = length < AWAITS_BYTES ? length : AWAITS_BYTES, words = (bytes + 7) / 8;

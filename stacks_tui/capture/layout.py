@@ -21,6 +21,8 @@ OFFSETS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("TASK_START_TIME", "task_struct", ("start_time",), True),
     ("TASK_SELF_EXEC_ID", "task_struct", ("self_exec_id",), True),
     ("TASK_STATE", "task_struct", ("__state", "state"), True),
+    ("TASK_SIGNAL", "task_struct", ("signal",), True),
+    ("SIGNAL_LIVE", "signal_struct", ("live",), True),
     (
         "TASK_PREEMPT_COUNT",
         "task_struct",
@@ -117,7 +119,7 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         defines["RSS_MEMBER_SIZE"] = types.size(element)
     else:
         defines["RSS_MEMBER_SIZE"] = 8
-    unavailable = {"usdt": "spans are not collected yet"}
+    unavailable = {}
     for program, tracepoints in TRACEPOINTS.items():
         missing = [
             name

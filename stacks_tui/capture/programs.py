@@ -24,6 +24,7 @@ from stacks_tui.capture.counters import KindCounts, read_counters, read_given_up
 from stacks_tui.capture.layout import TASK_TRACEPOINTS, TRACEPOINTS, KernelLayout, read_layout
 from stacks_tui.capture.ringbuf import EventRing, StackRing
 from stacks_tui.capture.source import splice
+from stacks_tui.capture.spans import SpanMaps
 from stacks_tui.capture.syscalls import families
 from stacks_tui.diskcache import DiskCache
 from stacks_tui.errors import MachineError
@@ -119,6 +120,7 @@ class Programs:
         for tracepoint, function in TASK_TRACEPOINTS:
             link = bpf.attach_raw_tracepoint(self._load(function), tracepoint)
             self._open.callback(os.close, link)
+        self.spans = SpanMaps(self._maps)
         self.events = EventRing(self._maps["events"])
         self.stacks = StackRing(self._maps["stacks"], self._maps["copies"])
         self.wakeup_fd = self._maps["stacks"].fd
@@ -160,6 +162,8 @@ class Programs:
             sampler = self._load("on_sample") if spec.program == "profile" else None
             if spec.program == "switch":
                 self._forget_switches()
+            if spec.program == "usdt":
+                self.spans.forget()
             self._set_program(spec, time.monotonic_ns())
             for tracepoint, program in loaded:
                 links.callback(os.close, bpf.attach_raw_tracepoint(program, tracepoint))
@@ -245,6 +249,27 @@ class Programs:
             value["flags"] = EventFlag.BEGAN_BEFORE
             with contextlib.suppress(OSError):  # known already, or the map is full
                 self._maps["threads"].put(struct.pack("<I", pid), value.tobytes(), bpf.NEW)
+
+    # What attaches to the probes of programs (Host of capture.probes).
+
+    @property
+    def sites(self) -> int:
+        """Attach cookies are below this."""
+        return self._maps["sites"].max_entries
+
+    def probe_program(self, probe: str) -> int:
+        """The program of a probe, such as `enter`."""
+        return self._load(f"span_{probe}_probe")
+
+    def put_site(self, index: int, value: bytes) -> None:
+        """Where the probe of an attach cookie has its arguments."""
+        self._maps["sites"].put(struct.pack("<I", index), value)
+
+    def mark_spans(self, on: bool) -> None:
+        """Whether events look for the span in which they happen: it costs each some 60 ns."""
+        index = PROGRAM_INDEX["usdt"]
+        self._want[index] = self._want[index] & ~_WANT_SPANS | _WANT_SPANS * on
+        self._configure()
 
     # What decides who is traced (TargetMaps of capture.targets).
 
@@ -354,7 +379,10 @@ class Programs:
 
     def _set_program(self, spec: ProgramSpec, now: int) -> None:
         index = PROGRAM_INDEX[spec.program]
-        self._want[index] = _WANT_ACTIVE | _WANT_USER * spec.user | _WANT_KERNEL * spec.kernel
+        marks = self._want[index] & _WANT_SPANS
+        self._want[index] = (
+            _WANT_ACTIVE | _WANT_USER * spec.user | _WANT_KERNEL * spec.kernel | marks
+        )
         self._number[index] = round(1e9 / spec.number) if spec.program == "profile" else spec.number
         self._since[index] = now
         self._configure()

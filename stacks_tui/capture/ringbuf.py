@@ -24,6 +24,7 @@ from stacks_tui.records import (
     STACK_HEADER,
     CodeRecord,
     PythonStatus,
+    RecordCode,
     StackFlag,
     StackRecord,
     StackStatus,
@@ -83,6 +84,8 @@ class EventRing:
         busy = np.flatnonzero(unread_part.view(RECORD)["length"] & np.uint32(_BUSY))
         if busy.size:
             count = int(busy[0])
+        if count and unread_part.view(RECORD)["event"]["kind"][count - 1] == RecordCode.SPAN:
+            count -= 1  # the next one is its name
         # One copy of bytes, heads included: NumPy copies structs one by one.
         records: npt.NDArray[np.void] = unread_part[: count * RECORD.itemsize].copy().view(RECORD)
         self._ring.release(count * RECORD.itemsize)

@@ -1,4 +1,4 @@
-"""USDT notes of ELF files: where a provider's probes are, what guards them, where their arguments lie.
+"""USDT notes of ELF files: where a provider's probes are, what guards them, where arguments lie.
 
 Comes in: an `ElfImage`, possibly hostile. Goes out: `Probe`s with offsets in the file, and the
 values of bpf/kinds/usdt.bpf.c's `struct site`. The note's layout is that of systemtap's sdt.h
@@ -137,9 +137,7 @@ def _notes(data: bytes) -> list[bytes]:
     return found
 
 
-def _probe(
-    image: ElfImage, note: bytes, base: int, loads: Sequence[Segment]
-) -> Probe | None:
+def _probe(image: ElfImage, note: bytes, base: int, loads: Sequence[Segment]) -> Probe | None:
     """None: it is not whole, is at no nop of the file, or has arguments that can't be read."""
     parts = note[_PLACES.size :].split(b"\0")
     if len(parts) < 3:

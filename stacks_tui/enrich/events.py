@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui.enrich.clock import Clock
+from stacks_tui.enrich.spans import SpanColumns
 from stacks_tui.enrich.tasks import TaskColumns
 from stacks_tui.enrich.timeline import dictionary_array, validity
 from stacks_tui.kinds import Kind
@@ -62,11 +63,19 @@ class Names(Protocol):
         """The names and build ids of a batch, at its events' times."""
 
 
+class SpanNames(Protocol):
+    """Who knows of spans, such as `spans.Spans`."""
+
+    def columns(self, events: npt.NDArray[np.void]) -> SpanColumns:
+        """Parents, ids and names of the spans of a batch."""
+
+
 class EventBatches:
     """Makes Arrow batches; keeps the look-up tables."""
 
-    def __init__(self, tasks: Names, clock: Clock) -> None:
+    def __init__(self, tasks: Names, spans: SpanNames, clock: Clock) -> None:
         self._tasks = tasks
+        self._spans = spans
         self._clock = clock
         self._kinds = pa.array([kind.label for kind in Kind], pa.string())
         self._kind_codes = np.full(256, -1, np.int32)
@@ -74,7 +83,6 @@ class EventBatches:
             self._kind_codes[kind] = place
         self._states = pa.array(STATES, pa.string())
         self._state_codes = state_codes()
-        self._no_names = pa.array([], pa.string())
 
     def arrow(self, events: npt.NDArray[np.void]) -> pa.RecordBatch:
         """A batch of records.EVENT as schema.EVENTS, in the same order.
@@ -89,10 +97,13 @@ class EventBatches:
             raise ValueError(f"unknown kind {int(kinds[kind_codes.argmin()])} in an event record")
         waits = kinds == Kind.WAIT
         closes = kinds == Kind.TRACE_CLOSE
+        traces = closes | (kinds == Kind.TRACE_EXIT)
         word0 = np.ascontiguousarray(events["word0"])
         task = self._tasks.columns(events)
         every = np.ones(count, np.bool_)
-        none = np.zeros(count, np.bool_)
+        enters = np.ascontiguousarray(events["state"])
+        known = closes & (enters > 0)  # else it gave way to others, and nobody counted
+        span = self._spans.columns(events)
         columns = {
             "timestamp": _column(self._clock.to_epoch(events["time"]), pa.uint64()),
             "duration": _field(events, "duration", pa.uint64()),
@@ -103,10 +114,10 @@ class EventBatches:
             "command": task.command,
             "thread": task.thread,
             "span_id": _unless_zero(np.ascontiguousarray(events["span_id"]), pa.uint64()),
-            "parent_id": pa.nulls(count, pa.uint64()),
-            "id": pa.nulls(count, pa.uint64()),
+            "parent_id": span.parent_id,
+            "id": span.id,
             "amount": _field(events, "amount", pa.uint64()),
-            "trace_name": dictionary_array(np.zeros(count, np.int32), none, self._no_names),
+            "trace_name": span.trace_name,
             "buildid": task.buildid,
             "state": self._state(events, waits | (kinds == Kind.SWITCH)),
             "delta": _column(word0.view(np.int64), pa.int64(), kinds == Kind.RSS),
@@ -115,10 +126,10 @@ class EventBatches:
             "ustack": _unless_zero(np.ascontiguousarray(events["ustack"]), pa.uint64()),
             "kstack": _unless_zero(np.ascontiguousarray(events["kstack"]), pa.uint64()),
             "wstack": _unless_zero(word0, pa.uint64(), waits),
-            "busy": _column(word0, pa.uint64(), closes),
-            "enters": _column(np.ascontiguousarray(events["state"]), pa.uint32(), closes),
+            "busy": _column(word0, pa.uint64(), known),
+            "enters": _column(enters, pa.uint32(), known),
             "waker_span": _where(events, "word1", waits, pa.uint64()),
-            "since_seen": _flags(none, none),
+            "since_seen": _flags(events["flags"] & EventFlag.SINCE_SEEN != 0, traces),
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.names], schema=EVENTS)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stacks_tui.capture import procfs
 from stacks_tui.capture.sideband import Sideband
 from stacks_tui.elf import ElfImage
 from stacks_tui.enrich.clock import Clock
@@ -24,7 +25,7 @@ from stacks_tui.enrich.tasks import TaskColumns, Tasks
 from stacks_tui.python.processes import PythonProcesses
 from stacks_tui.records import StackRecord
 from stacks_tui.spaces import AddressSpace, Mapping
-from stacks_tui.symbols.binaries import open_binary
+from stacks_tui.symbols.binaries import Binary, open_binary
 from stacks_tui.unwind.tables import Tables
 
 SETTLE_S = 0.0005
@@ -32,16 +33,21 @@ SETTLE_S = 0.0005
 
 
 @contextlib.contextmanager
+def open_mapped(mapping: Mapping, tgid: int) -> Iterator[Binary | None]:
+    """A mapping's file while it is looked at (`capture.probes.Opener`)."""
+    binary = open_binary(mapping, tgid)
+    try:
+        yield binary
+    finally:
+        if binary is not None:
+            binary.close()
+
+
+@contextlib.contextmanager
 def open_module(mapping: Mapping, tgid: int) -> Iterator[ElfImage | None]:
     """The ELF image of a mapping's file, for the unwinder's tables (`unwind.tables.Opener`)."""
-    binary = open_binary(mapping, tgid)
-    if binary is None:
-        yield None
-        return
-    try:
-        yield binary.image
-    finally:
-        binary.close()
+    with open_mapped(mapping, tgid) as binary:
+        yield None if binary is None else binary.image
 
 
 class Follower:
@@ -54,13 +60,18 @@ class Follower:
         tables: Tables | None,
         on_mapped: Callable[[Mapping, int], None],
         pythons: PythonProcesses | None = None,
+        on_space: Callable[[AddressSpace], None] = lambda space: None,
     ) -> None:
-        """`tables`: None where frame pointers must do. `on_mapped`: a target mapped a file."""
+        """`tables`: None where frame pointers must do.
+
+        `on_mapped`: a target mapped a file that none did before. `on_space`: a target's mappings.
+        """
         self._sideband = sideband
         self._tasks = tasks
         self._tables = tables
         self._on_mapped = on_mapped
         self._pythons = pythons
+        self._on_space = on_space
         self._known: set[tuple[str, bytes | None, int]] = set()
         self._before_exec: set[int] = set()
         self._lock = threading.Lock()
@@ -114,6 +125,12 @@ class Follower:
         with self._lock:
             self._pump()
             return self._tasks.processes(clock)
+
+    def targets(self) -> list[int]:
+        """The processes that are recorded and run now."""
+        with self._lock:
+            self._pump()
+            return [tgid for tgid in procfs.tgids() if self._tasks.is_target(tgid)]
 
     def add_target(self, tgid: int) -> None:
         """Follow this process too."""
@@ -190,6 +207,7 @@ class Follower:
                 if self._pythons is not None:
                     self._pythons.mapped(change.space, change.time)
                 self._announce(change.space)
+                self._on_space(change.space)
 
     def _announce(self, space: AddressSpace) -> None:
         for mapping in space.mappings:

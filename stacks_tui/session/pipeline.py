@@ -22,8 +22,9 @@ import pyarrow as pa
 from stacks_tui.capture.programs import Programs
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
+from stacks_tui.enrich.spans import Spans
 from stacks_tui.kinds import Kind
-from stacks_tui.records import RECORD, CodeRecord, EventFlag, StackRecord
+from stacks_tui.records import EVENT, RECORD, CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
@@ -42,6 +43,7 @@ MOST_COPIED = 64 << 20
 MOST_SEEN = 1 << 19
 """Stack ids remembered as written; a stack that comes again after that is written again."""
 
+_NO_EVENTS = np.zeros(0, EVENT)
 _TRUNCATED = EventFlag.USER_TRUNCATED | EventFlag.KERNEL_TRUNCATED
 
 
@@ -87,6 +89,7 @@ class Pipeline:
         symbolizer: Symbolizer,
         writer: RecordingWriter,
         clock: Clock,
+        spans: Spans,
         status: Callable[[], RecordingStatus],
         tap: Tap | None = None,
     ) -> None:
@@ -101,10 +104,13 @@ class Pipeline:
         self._clock = clock
         self._status = status
         self._tap = tap
-        self._batches = EventBatches(follower, clock)
+        self._spans = spans
+        self._batches = EventBatches(follower, spans, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
         self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
         self._count = 0
+        self._rounds = 0
+        self._ended = 0
         self._change = threading.Condition()
         self._seen: set[int] = set()
         self._reading = self._writing = True
@@ -128,8 +134,20 @@ class Pipeline:
             records["event"] = events
             self._hand_over(records, [])
 
-    def finish(self) -> None:
-        """Write all that was read; then `failure` tells whether it could be."""
+    def settle(self, most_s: float = 2.0) -> None:
+        """Wait until what is in the ring now has been read."""
+        rounds, end = self._rounds + 2, time.monotonic() + most_s
+        while self._rounds < rounds or self._programs.events.fill > 0:
+            if time.monotonic() > end or not self._reader.is_alive():
+                return
+            time.sleep(0.005)
+
+    def finish(self, ended: int) -> None:
+        """Write all that was read, and the spans that are open at `ended` (ns, CLOCK_MONOTONIC).
+
+        Then `failure` tells whether it could be.
+        """
+        self._ended = ended
         with self._change:
             self._writing = False
             self._change.notify_all()
@@ -153,6 +171,7 @@ class Pipeline:
     def _read_once(self) -> int:
         """Returns how many records it found."""
         programs = self._programs
+        self._rounds += 1
         share = max(programs.events.fill, programs.stacks.fill)
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
@@ -190,6 +209,7 @@ class Pipeline:
                     told = time.monotonic()
                     self._writer.write_processes(self._follower.ended_processes(self._clock))
                     self._writer.flush(self._status())
+            self._write_events(self._spans.unfinished(self._ended), _NO_EVENTS)
             self._write_stacks(self._symbolizer.finish())
             self._writer.write_processes(self._follower.all_processes(self._clock))
         except BaseException as error:  # noqa: BLE001  # told to the session, which ends
@@ -210,12 +230,23 @@ class Pipeline:
             self._change.notify_all()
         self._name(stacks)
         if sum(map(len, batches)):
-            events = _in_order(_joined(batches)["event"])
-            rows = self._batches.arrow(events)
-            self._writer.write_events(rows)
-            if self._tap is not None:
-                self._tap.events(events, rows)
+            records = _joined(batches)["event"]
+            self._write_events(*self._spans.take_in(records))
+            self._spans.drop_old()
         self._write_stacks(self._symbolizer.take())
+
+    def _write_events(self, events: npt.NDArray[np.void], added: npt.NDArray[np.void]) -> None:
+        """Events of the ring, and those that only the user side knows of."""
+        if len(added):
+            self.tally.add(added)
+            events = np.concatenate([events, added])
+        if not len(events):
+            return
+        events = _in_order(events)
+        rows = self._batches.arrow(events)
+        self._writer.write_events(rows)
+        if self._tap is not None:
+            self._tap.events(events, rows)
 
     def _write_stacks(self, stacks: Sequence[ResolvedStack]) -> None:
         self._writer.write_stacks(stacks)

@@ -22,20 +22,22 @@ from typing import Any
 from stacks_tui import __version__
 from stacks_tui.capture import procfs
 from stacks_tui.capture.launch import Launched, launch
+from stacks_tui.capture.probes import Probes
 from stacks_tui.capture.programs import Programs
 from stacks_tui.capture.sideband import Sideband
 from stacks_tui.capture.targets import Targets, apply
 from stacks_tui.diskcache import DiskCache
 from stacks_tui.enrich.clock import read_clock
 from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.enrich.spans import Spans
 from stacks_tui.enrich.tasks import Tasks
-from stacks_tui.errors import MachineError, StacksError
+from stacks_tui.errors import MachineError, StacksError, UsageError
 from stacks_tui.kinds import PROGRAM_BY_NAME, PROGRAM_OF_KIND, Kind, ProgramSpec
 from stacks_tui.owner import invoking_user
 from stacks_tui.python.processes import PythonProcesses
 from stacks_tui.records import PythonPart, StackStatus
 from stacks_tui.resources import folder
-from stacks_tui.session.follower import Follower, open_module
+from stacks_tui.session.follower import Follower, open_mapped, open_module
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.pipeline import Pipeline, Tap
 from stacks_tui.session.retarget import Retarget
@@ -145,12 +147,18 @@ class Session:
             LateUnwinder(open_module, tables_cache, options.max_frames),
             pythons.is_python,
         )
+        self._spans = Spans(self._programs.spans.take)
+        self._probes = Probes(
+            self._programs, open_mapped, self._notes.append, by_process=_only_by_pid(watched)
+        )
+        self._open.callback(self._probes.close)
         self._follower = Follower(
             Sideband(),
             tasks,
             tables,
             self._symbolizer.prefetch,
             pythons if options.unwind else None,
+            self._probes.mapped,
         )
         self._open.callback(self._follower.close)
         if launched is not None:
@@ -187,6 +195,7 @@ class Session:
             self._symbolizer,
             self._writer,
             self._clock,
+            self._spans,
             self._recording_status,
             self._tap,
         )
@@ -195,8 +204,8 @@ class Session:
         for spec in programs:
             self._report(Status(f"attaching {spec.program}"))
             try:
-                self._programs.attach(spec)
-            except MachineError:
+                self._start_program(spec)
+            except (MachineError, UsageError):
                 raise
             except (StacksError, OSError) as error:
                 self._notes.append(f"can't record {spec.program}: {error}")
@@ -204,8 +213,7 @@ class Session:
         if not self._programs.attached:
             raise MachineError(self._notes[0])
         if "switch" in self._programs.attached:
-            watched_tgids = [tgid for tgid in procfs.tgids() if tasks.is_target(tgid)]
-            self._programs.add_blocked_threads(_blocked_threads(watched_tgids))
+            self._programs.add_blocked_threads(_blocked_threads(self._follower.targets()))
         self._pipeline.start()
 
     @property
@@ -243,6 +251,13 @@ class Session:
         """Stacks that could not be received."""
         return sum(counts.stacks_lost for counts in self._programs.counters().values())
 
+    def span_counts(self) -> dict[str, int]:
+        """What went wrong with spans, by what it was; only what did."""
+        counts = self._programs.spans.counts()
+        counts["evicted"] = self._spans.evicted
+        counts["unknown_close"] = counts.get("unknown_close", 0) + self._spans.unknown_close
+        return {name: number for name, number in counts.items() if number}
+
     def processes(self) -> list[ProcessRow]:
         """The processes of interest as they are known now."""
         return self._follower.all_processes(self._clock)
@@ -255,7 +270,7 @@ class Session:
             StacksError: the kernel refused it.
         """
         try:
-            self._programs.attach(spec)
+            self._start_program(spec)
         except OSError as error:
             raise StacksError(
                 f"the kernel refused {spec.program}: {error.strerror or error}."
@@ -267,11 +282,36 @@ class Session:
             if gaps and not gaps[-1][1]:
                 gaps[-1] = (gaps[-1][0], now)
 
+    def _start_program(self, spec: ProgramSpec) -> None:
+        if spec.program != "usdt":
+            self._programs.attach(spec)
+            return
+        if "usdt" in self._programs.attached:
+            self._stop_spans()
+        self._probes.settle()
+        self._programs.attach(spec)
+        try:
+            self._probes.start(spec, self._follower.targets())
+        except BaseException:
+            self._programs.detach("usdt")
+            raise
+
+    def _stop_spans(self) -> None:
+        """Listen to no span any more; those that are open end here."""
+        self._programs.detach("usdt")
+        ended = time.monotonic_ns()
+        self._probes.stop()
+        self._pipeline.settle()
+        self._pipeline.add(self._programs.spans.still_open(ended))
+
     def detach(self, program: str) -> None:
         """Switch a program off; the gap is kept in the manifest."""
         if program not in self._programs.attached:
             return
-        self._programs.detach(program)
+        if program == "usdt":
+            self._stop_spans()
+        else:
+            self._programs.detach(program)
         ended = time.monotonic_ns()
         if program == "switch":  # how long they go on, nobody will see
             self._pipeline.add(self._programs.open_waits(ended))
@@ -308,13 +348,15 @@ class Session:
         from stacks_tui.session.summary import bytes_on_disk  # DuckDB: a start does without
 
         self._report(Status("writing"))
-        waits = "switch" in self._programs.attached
+        waits, spans = ("switch" in self._programs.attached, "usdt" in self._programs.attached)
         self._programs.detach_all()
         ended = time.monotonic_ns()
         self._pipeline.stop_reading()
         if waits:
             self._pipeline.add(self._programs.open_waits(ended))
-        self._pipeline.finish()
+        if spans:
+            self._pipeline.add(self._programs.spans.still_open(ended))
+        self._pipeline.finish(ended)
         elapsed_s = time.monotonic() - self._started
         failure = self.failure
         if failure is not None and not isinstance(failure, StacksError):
@@ -423,6 +465,7 @@ class Session:
             sideband_lost=self._follower.lost,
             skipped_runs=sum(self._programs.skipped_runs().values()),
             below_threshold=sum(counts.below for counts in counters.values()),
+            spans=self.span_counts(),
         )
         return RecordingStatus(end, kinds, totals)
 
@@ -481,6 +524,13 @@ def _run(
         if time.monotonic() >= due:
             report(session.status())
             due = max(due + 1, time.monotonic())
+
+
+def _only_by_pid(targets: Targets) -> bool:
+    """Whether the processes that are recorded are known by number: no other can come."""
+    return bool(targets.pids) and not (
+        targets.comms or targets.cgroup or targets.everything or targets.argv or targets.follow
+    )
 
 
 def _blocked_threads(tgids: Iterable[int]) -> Iterable[tuple[int, int, int]]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
+from stacks_tui.enrich.spans import Spans
 from stacks_tui.enrich.tasks import TaskColumns
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EVENT, EventFlag, StackStatus
@@ -45,7 +46,7 @@ def thread(pid: int) -> str:
 
 
 def batches() -> EventBatches:
-    return EventBatches(ByNumber(), Clock(OFFSET, 0))
+    return EventBatches(ByNumber(), Spans(lambda *span: None), Clock(OFFSET, 0))
 
 
 def resolved(stack: int, names: tuple[str, ...], *, kernel: bool = False) -> ResolvedStack:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stacks_tui.capture.sideband import Comm, Fork
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
+from stacks_tui.enrich.spans import Spans
 from stacks_tui.enrich.tasks import Tasks
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EVENT, EventFlag
@@ -25,7 +26,7 @@ def batches() -> EventBatches:
     tasks = Tasks()
     tasks.apply([Fork(1, PID, 1, PID, 1), Comm(2, PID, PID, "main", True)])
     tasks.apply([Fork(3, PID, PID, PID + 1, PID), Comm(4, PID, PID + 1, "worker", False)])
-    return EventBatches(tasks, Clock(OFFSET, 0))
+    return EventBatches(tasks, Spans(lambda *span: None), Clock(OFFSET, 0))
 
 
 WORD = st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1, 12345])

@@ -1,0 +1,132 @@
+"""The kernel side's own books of spans: what is open, since when, and what went wrong.
+
+Comes in: the maps of bpf/spans.h. Goes out: states by span, spans still open as events, counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.capture.bpf import BpfMap
+from stacks_tui.kinds import Kind
+from stacks_tui.records import EVENT, EventFlag, SpanCount
+
+DEPTH = 16
+_KEY = struct.Struct("<QII")
+_KEYS = np.dtype([("span_id", "<u8"), ("tgid", "<u4"), ("reserved", "<u4")])
+_STATE = np.dtype(
+    [
+        ("first", "<u8"),
+        ("busy", "<u8"),
+        ("amount", "<u8"),
+        ("deep", "<u8"),
+        ("enters", "<u4"),
+        ("inside", "<u4"),
+        ("pid", "<u4"),
+        ("flags", "<u4"),
+        ("told", "<u4"),
+        ("reserved", "<u4"),
+    ]
+)
+"""`struct span_state` of bpf/spans.h."""
+_OPEN = np.dtype([("span_id", "<u8"), ("entered", "<u8"), ("born", "<u4"), ("reserved", "<u4")])
+_THREAD = np.dtype(
+    [("depth", "<u8"), ("awaits_of", "<u8"), ("awaits", "<u8"), ("open", _OPEN, (DEPTH,))]
+)
+"""`struct thread_spans`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanState:
+    """What the kernel side knows of an open span."""
+
+    first: int
+    """When it was entered first, ns, CLOCK_MONOTONIC."""
+    busy: int
+    """ns entered so far, but for the enters that have no exit yet."""
+    amount: int
+    enters: int
+    pid: int
+    """The thread that entered it last."""
+
+
+class SpanMaps:
+    """The maps of spans, read and emptied."""
+
+    def __init__(self, maps: Mapping[str, BpfMap]) -> None:
+        self._threads = maps["thread_spans"]
+        self._open = maps["open_spans"]
+        self._counters = maps["span_counters"]
+
+    def counts(self) -> dict[str, int]:
+        """By `SpanCount` (lower case), since the programs were loaded; only what is not 0."""
+        raw = self._counters.get(bytes(4)) or b""
+        sums = np.frombuffer(raw, "<u8").reshape(-1, len(SpanCount)).sum(axis=0).tolist()
+        return {one.name.lower(): sums[one] for one in SpanCount if sums[one]}
+
+    def take(self, tgid: int, span_id: int, born: int) -> SpanState | None:
+        """The state of a span that nobody will close any more, which is forgotten with that."""
+        key = _KEY.pack(span_id, tgid, 0)
+        raw = self._open.get(key)
+        if raw is None:
+            return None
+        state = np.frombuffer(raw, _STATE)[0]
+        if int(state["first"]) & 0xFFFFFFFF != born:
+            return None  # another one of the same id
+        self._open.drop(key)
+        return SpanState(
+            *(int(state[name]) for name in ("first", "busy", "amount", "enters", "pid"))
+        )
+
+    def forget(self) -> None:
+        """Empty them: what was entered while nobody listened is not known."""
+        for table in (self._threads, self._open):
+            for key in [key for key, _ in table.items()]:
+                table.drop(key)
+
+    def still_open(self, now: int) -> npt.NDArray[np.void]:
+        """The spans that are open, as closes (dtype `EVENT`, flag OPEN) at `now`; when detached."""
+        pairs = list(self._open.items())
+        keys = np.frombuffer(b"".join(key for key, _ in pairs), _KEYS)
+        states = np.frombuffer(b"".join(value for _, value in pairs), _STATE)
+        chosen = states["first"] <= now
+        keys, states = keys[chosen], states[chosen]
+        events = np.zeros(len(keys), EVENT)
+        events["time"] = now
+        events["duration"] = now - states["first"]
+        events["amount"] = states["amount"]
+        events["span_id"] = keys["span_id"]
+        events["span_born"] = states["first"] & np.uint64(0xFFFFFFFF)
+        events["tgid"] = keys["tgid"]
+        events["pid"] = states["pid"]
+        events["state"] = states["enters"]
+        events["kind"] = Kind.TRACE_CLOSE
+        events["flags"] = states["flags"].astype(np.uint8) | np.uint8(EventFlag.OPEN)
+        events["word0"] = states["busy"] + self._entered_now(events, now)
+        deep = states["deep"]
+        events["word0"] += np.where((deep > 0) & (deep <= now), now - deep, 0)
+        return events
+
+    def _entered_now(self, events: npt.NDArray[np.void], now: int) -> npt.NDArray[np.uint64]:
+        """ns of each of these spans since the enters on stacks that have no exit yet."""
+        times = np.zeros(len(events), np.uint64)
+        pairs = list(self._threads.items())
+        if not pairs or not len(events):
+            return times
+        threads = np.frombuffer(b"".join(value for _, value in pairs), _THREAD)
+        entered = np.arange(DEPTH) < threads["depth"][:, None]
+        open_spans = threads["open"][entered]
+        order = np.lexsort((events["span_born"], events["span_id"]))
+        known = events["span_id"][order]
+        low = np.searchsorted(known, open_spans["span_id"], "left")
+        high = np.searchsorted(known, open_spans["span_id"], "right")
+        for one, first, last in zip(open_spans, low.tolist(), high.tolist(), strict=True):
+            for at in order[first:last].tolist():  # ids of several processes may be alike
+                if events["span_born"][at] == one["born"] and one["entered"] <= now:
+                    times[at] += np.uint64(now) - one["entered"]
+        return times
