@@ -139,7 +139,7 @@ class StackFlag(IntFlag):
     CODE = 4
     """No stack, but a Python code object that is met for the first time (`PYTHON_CODE`)."""
     AWAITS = 8
-    """No addresses, but the text of a task's await chain: qualname, file, line by tabs, a line each."""
+    """No addresses, but the text of an await chain: qualname, file, line by tabs, a line each."""
 
 
 class PythonStatus(IntEnum):

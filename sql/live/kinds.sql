@@ -26,7 +26,7 @@ grouped as (
 select g.kind,
        sum(g.count)::bigint as count,
        sum(g.duration_ns)::bigint as duration_ns,
-       sum(g.amount)::bigint as amount,
+       least(sum(g.amount), 9223372036854775807)::bigint as amount,  -- of spans: any numbers
        coalesce(sum(g.count) filter (g.ustack is null and g.kstack is null), 0)::bigint as stackless,
        coalesce(sum(g.count) filter (u.truncated or k.truncated), 0)::bigint as truncated,
        coalesce(sum(g.count) filter (not u.complete), 0)::bigint as incomplete,

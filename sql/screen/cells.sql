@@ -21,7 +21,7 @@
 -- column: amount_bin, floor(log2(bytes)); waits: of the runnable time
 -- column: count, events
 -- column: duration, ns
--- column: amount, bytes; wait: ns runnable; rss: the change
+-- column: amount, bytes; wait: ns runnable; rss: the change; trace_*: 0, for spans' amounts are any numbers
 select ((timestamp - $begin::ubigint) // $step::ubigint)::bigint as step,
        kind, tgid, pid, ustack, kstack, wstack, waker, state, trace_name as span,
        case
@@ -36,7 +36,11 @@ select ((timestamp - $begin::ubigint) // $step::ubigint)::bigint as step,
        end as amount_bin,
        count(*)::bigint as count,
        sum(duration)::bigint as duration,
-       sum(case when kind = 'rss' then coalesce(delta, 0) else amount::bigint end)::bigint as amount
+       sum(case
+           when kind = 'rss' then coalesce(delta, 0)
+           when kind in ('trace_exit', 'trace_close') then 0
+           else amount::bigint
+       end)::bigint as amount
 from events
 where timestamp >= $begin::ubigint and timestamp < $end::ubigint
   and ($every or kind in ($kind_a, $kind_b, $kind_c, $kind_d))

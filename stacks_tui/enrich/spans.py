@@ -326,11 +326,11 @@ class _Names:
 
     def array(self, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
         """An Arrow dictionary array (int32) of these codes' names."""
-        used = np.unique(codes)
+        used = np.array([code for code in np.unique(codes).tolist() if self._texts[code]], np.int32)
         dictionary = pa.array([self._texts[code] for code in used.tolist()], pa.string())
-        valid = np.array([self._texts[code] is not None for code in used.tolist()], np.bool_)
         places = np.searchsorted(used, codes).astype(np.int32)
-        return dictionary_array(places, valid[places], dictionary)
+        valid = np.append(used, np.int32(-1)).take(places) == codes
+        return dictionary_array(places, valid, dictionary)
 
     def forget_others(self, codes: npt.NDArray[np.int32]) -> None:
         """Only these are used any more; `codes` are changed into the new ones."""

@@ -230,6 +230,7 @@ class LiveModel:
         ids = self._keys.of_events(events, spans)
         duration = events["duration"].astype(np.int64)
         amount = events["amount"].astype(np.int64)
+        amount[events["kind"] >= Kind.TRACE_EXIT] = 0  # of spans: any numbers
         rss = np.flatnonzero(events["kind"] == Kind.RSS)
         if len(rss):
             held = amount[rss].tolist()
