@@ -52,8 +52,10 @@
           ".hidden tracing_stacks_fire_" #name "\n"                                       \
           ".type tracing_stacks_fire_" #name ", %function\n"                              \
           "tracing_stacks_fire_" #name ":\n"                                              \
+          ".cfi_startproc\n"                                                              \
           "990: nop\n"                                                                    \
           "ret\n"                                                                         \
+          ".cfi_endproc\n"                                                                \
           ".size tracing_stacks_fire_" #name ", . - tracing_stacks_fire_" #name "\n"      \
           ".pushsection .note.stapsdt,\"?\",\"note\"\n"                                   \
           ".balign 4\n"                                                                   \
