@@ -213,6 +213,15 @@ class CodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitsRecord:
+    """The await chain of a task, the first time it was told."""
+
+    id: int
+    text: bytes
+    """Any bytes; at most 2,048."""
+
+
+@dataclass(frozen=True, slots=True)
 class StackRecord:
     """A stack the first time it was seen, addresses not yet resolved.
 

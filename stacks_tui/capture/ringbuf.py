@@ -22,6 +22,7 @@ from stacks_tui.records import (
     PYTHON_PAIR,
     RECORD,
     STACK_HEADER,
+    AwaitsRecord,
     CodeRecord,
     PythonStatus,
     RecordCode,
@@ -39,6 +40,9 @@ assert _HEADER.size == STACK_HEADER.itemsize
 _FLAGS, _COPY = 29, int(StackFlag.COPY)
 """Where it has its flags, and one of them."""
 _LENGTH = struct.Struct("<I").unpack_from
+
+Taken = StackRecord | CodeRecord | AwaitsRecord
+"""What the stacks ring holds."""
 
 MOST_EVENTS = 1 << 16
 """Events that one read gives at most (6 MB), so that a batch stays small."""
@@ -106,7 +110,7 @@ class StackRing:
         """Share of the ring that is unread, 0…1."""
         return self._ring.unread()[1] / self._ring.size
 
-    def read(self, most: int = 4096, *, more_copies: bool = True) -> list[StackRecord | CodeRecord]:
+    def read(self, most: int = 4096, *, more_copies: bool = True) -> list[Taken]:
         """Copies of up to `most` unread stacks and code objects, in the ring's order.
 
         Before they are decoded, their place is given back, and with `more_copies` the kernel is
@@ -129,7 +133,7 @@ class StackRing:
         return [decode(body) for body in bodies]
 
 
-def decode(body: bytes) -> StackRecord | CodeRecord:
+def decode(body: bytes) -> Taken:
     """A record of the stacks ring: a `STACK_HEADER` and what follows it."""
     head = _HEADER.unpack_from(body)
     identity, time, tgid, pid, kernel, user, status, flags, kind, python, by_pointer, pairs, _ = (
@@ -137,6 +141,8 @@ def decode(body: bytes) -> StackRecord | CodeRecord:
     )
     if flags & StackFlag.CODE:
         return _decode_code(identity, time, tgid, body)
+    if flags & StackFlag.AWAITS:
+        return AwaitsRecord(identity, body[_HEADER.size :].rstrip(b"\0"))
     addresses = np.frombuffer(body, "<u8", offset=_HEADER.size)
     end = kernel + user
     pointers, frames = NO_POINTERS, NO_PAIRS

@@ -345,7 +345,7 @@ class _Names:
 
 def _text(raw: bytes) -> str | None:
     """A name as valid UTF-8; a character that the kernel side cut is left out."""
-    raw = raw.rstrip(b"\0")
+    raw = raw.partition(b"\0")[0]
     if len(raw) >= NAME_BYTES:
         for back in range(1, 4):
             last = raw[-back]

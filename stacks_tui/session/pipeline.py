@@ -24,11 +24,12 @@ from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.enrich.spans import Spans
 from stacks_tui.kinds import Kind
-from stacks_tui.records import EVENT, RECORD, CodeRecord, EventFlag, StackRecord
+from stacks_tui.records import EVENT, RECORD, AwaitsRecord, CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.writer import RecordingWriter
+from stacks_tui.symbols.awaits import await_stack
 from stacks_tui.symbols.frames import ResolvedStack
 
 MOST_WAITING = 1 << 18
@@ -107,7 +108,7 @@ class Pipeline:
         self._spans = spans
         self._batches = EventBatches(follower, spans, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
-        self._new_stacks: collections.deque[list[StackRecord]] = collections.deque()
+        self._new_stacks: collections.deque[list[StackRecord | AwaitsRecord]] = collections.deque()
         self._count = 0
         self._rounds = 0
         self._ended = 0
@@ -175,7 +176,7 @@ class Pipeline:
         share = max(programs.events.fill, programs.stacks.fill)
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
-        stacks: list[StackRecord] = []
+        stacks: list[StackRecord | AwaitsRecord] = []
         keeps_up = self._symbolizer.copied_bytes < MOST_COPIED
         others = programs.stacks.read(more_copies=keeps_up)
         for record in others:
@@ -187,7 +188,9 @@ class Pipeline:
             self._hand_over(events, stacks)
         return len(events) + len(others)
 
-    def _hand_over(self, records: npt.NDArray[np.void], stacks: list[StackRecord]) -> None:
+    def _hand_over(
+        self, records: npt.NDArray[np.void], stacks: list[StackRecord | AwaitsRecord]
+    ) -> None:
         self.tally.add(records["event"])
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
@@ -222,7 +225,7 @@ class Pipeline:
             if self._count < ENOUGH and self._writing:
                 self._change.wait(PATIENCE_S)
             batches: list[npt.NDArray[np.void]] = []
-            stacks: list[StackRecord] = []
+            stacks: list[StackRecord | AwaitsRecord] = []
             while self._waiting and sum(map(len, batches)) < ENOUGH:
                 batches.append(self._waiting.popleft())
                 stacks += self._new_stacks.popleft()
@@ -253,15 +256,20 @@ class Pipeline:
         if self._tap is not None and stacks:
             self._tap.stacks(stacks)
 
-    def _name(self, stacks: list[StackRecord]) -> None:
-        fresh = []
+    def _name(self, stacks: list[StackRecord | AwaitsRecord]) -> None:
+        fresh: list[StackRecord] = []
+        chains = []
         for stack in stacks:
             if stack.id not in self._seen:
                 self._seen.add(stack.id)
-                fresh.append(stack)
+                if isinstance(stack, AwaitsRecord):
+                    chains.append(await_stack(stack))
+                else:
+                    fresh.append(stack)
         if len(self._seen) > MOST_SEEN:
             self._seen.clear()
-        self.tally.stacks += len(fresh)
+        self.tally.stacks += len(fresh) + len(chains)
+        self._write_stacks(chains)
         for stack, space in zip(fresh, self._follower.spaces(fresh), strict=True):
             self._symbolizer.resolve(stack, space)
 

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.owner import User, data_folder, invoking_user, open_file
 from stacks_tui.resources import read_sql
-from stacks_tui.schema import EVENTS, PROCESSES, STACKS
+from stacks_tui.schema import EVENTS, PROCESSES, SCHEMA_VERSION, STACKS
 from stacks_tui.store.layout import Layout, layout_of
 from stacks_tui.store.manifest import MANIFEST, Manifest, State, read_manifest
 from stacks_tui.store.queries import load_query
@@ -322,6 +322,8 @@ def _add_file(fd: int, name: str, sources: _Sources) -> None:
 
 def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Sources) -> Recording:
     paths = {fd: f"/proc/self/fd/{fd}" for fd in sources.descriptors()}
+    # What an older version began, this one may have recovered.
+    mixed = manifest is not None and manifest.schema_version < SCHEMA_VERSION
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -341,7 +343,7 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
         for table, stem in _STEMS.items():
             files = [paths[fd] for fd in sources.files[table]]
             if files:
-                _bind_files(connection, f"{stem}_files", files)
+                _bind_files(connection, f"{stem}_files", files, mixed=mixed)
             else:
                 connection.register(f"{stem}_files", _SCHEMAS[table].empty_table())
             if not sources.nested:
@@ -362,9 +364,11 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
     return Recording(path, manifest, live, connection, sources.descriptors())
 
 
-def _bind_files(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str]) -> None:
-    # By name: a recording that an older version began may have been recovered by this one.
-    files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+def _bind_files(
+    connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], *, mixed: bool = False
+) -> None:
+    """`mixed`: some may lack columns of others; then all are opened at once."""
+    files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=mixed)
     files.create_view(view)
 
 

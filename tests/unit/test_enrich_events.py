@@ -46,7 +46,7 @@ RECORD = st.fixed_dictionaries(
         "state": st.sampled_from(list(STATES)),
         "cpu": st.integers(0, 65535),
         "kind": st.sampled_from(list(Kind)).map(int),
-        "flags": st.integers(0, 31),
+        "flags": st.integers(0, 63),
     }
 )
 
@@ -57,6 +57,7 @@ def model(one: dict[str, int]) -> dict[str, Any]:
     switched = kind in (Kind.SWITCH, Kind.WAIT)
     state = "preempted" if one["flags"] & EventFlag.PREEMPTED else STATES[one["state"]]
     wait, close = kind == Kind.WAIT, kind == Kind.TRACE_CLOSE
+    trace = close or kind == Kind.TRACE_EXIT
     delta = one["word0"] - (1 << 64 if one["word0"] >> 63 else 0)
     return {
         "timestamp": one["time"] + OFFSET,
@@ -80,10 +81,10 @@ def model(one: dict[str, int]) -> dict[str, Any]:
         "ustack": one["ustack"] or None,
         "kstack": one["kstack"] or None,
         "wstack": (one["word0"] or None) if wait else None,
-        "busy": one["word0"] if close else None,
-        "enters": one["state"] if close else None,
+        "busy": one["word0"] if close and one["state"] else None,
+        "enters": (one["state"] or None) if close else None,
         "waker_span": (one["word1"] or None) if wait else None,
-        "since_seen": None,
+        "since_seen": bool(one["flags"] & EventFlag.SINCE_SEEN) if trace else None,
     }
 
 
