@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -51,3 +52,43 @@ def extension() -> Path:
     """The extension's file, which has the probes."""
     (path,) = (installed() / "tracing_stacks").glob("_spans.*.so")
     return path
+
+
+DEBIAN_CRATES = Path("/usr/share/cargo/registry")
+CRATES = ("tracing", "tracing-subscriber", "tokio")
+
+
+def no_rust() -> str | None:
+    """Why the Rust layer can't be built here, offline; None if it can."""
+    if cargo() is None:
+        return "cargo is not installed"
+    lacking = [name for name in CRATES if not [*DEBIAN_CRATES.glob(f"{name}-[0-9]*")]]
+    packages = " ".join(f"librust-{name}-dev" for name in lacking)
+    return f"not installed: {packages}" if lacking else None
+
+
+def cargo() -> str | None:
+    """The distribution's, which its crates are made for; else whichever there is."""
+    return shutil.which("cargo", path="/usr/bin") or shutil.which("cargo")
+
+
+@functools.cache
+def rust_spans() -> Path:
+    """The Rust layer's example; what cargo makes stays in the checkout, for it takes its time."""
+    program = cargo()
+    assert program is not None
+    sources = [
+        "source.crates-io.replace-with='debian'",
+        f"source.debian.directory='{DEBIAN_CRATES}'",
+    ]
+    build = ["build", "--quiet", "--offline", "--release", "--example", "spans"]
+    command = [program, *(f"--config={source}" for source in sources), *build]
+    home = folder() / "cargo"
+    path = os.pathsep.join([str(Path(program).parent), os.environ["PATH"]])
+    subprocess.run(
+        command,
+        cwd=PACKAGE / "rust",
+        check=True,
+        env={**os.environ, "CARGO_HOME": str(home), "PATH": path},
+    )
+    return PACKAGE / "rust" / "target" / "release" / "examples" / "spans"

@@ -4,7 +4,7 @@
 
 PyTypeObject *span_type;
 uint32_t process;
-/* Above what Rust's tracing hands out and below the header's, so that all can live in one process. */
+/* Apart from what Rust's tracing and the header hand out, so that all can live in one process. */
 static uint64_t next_id = UINT64_C(1) << 48;
 
 Span *span_new(PyObject *name, uint64_t id, uint64_t amount, int exit_stack)
