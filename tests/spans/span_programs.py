@@ -36,22 +36,50 @@ def built(name: str) -> Path:
 
 
 @functools.cache
-def installed() -> Path:
-    """A folder that holds the package as pip installs it; for PYTHONPATH, of any CPython."""
+def installed(flags: str = "") -> Path:
+    """A folder that holds the package as pip installs it; for PYTHONPATH, of any CPython.
+
+    `flags` are further ones of the compiler; what is built with each lies apart.
+    """
+    into = Path(tempfile.mkdtemp(dir=folder(), prefix="site-"))
     # a copy: setuptools leaves what it builds beside its sources
-    source = folder() / "tracing_stacks"
+    source = into / "source"
     shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("build", "target", "*.egg-info"))
-    site = folder() / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip += ["--root-user-action=ignore", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(site), str(source)], check=True)
-    return site
+    command = [*pip, "--target", str(into / "site"), str(source)]
+    subprocess.run(command, check=True, env={**os.environ, "CFLAGS": flags})
+    into.chmod(0o755)
+    return into / "site"
 
 
 def extension() -> Path:
     """The extension's file, which has the probes."""
     (path,) = (installed() / "tracing_stacks").glob("_spans.*.so")
     return path
+
+
+@functools.cache
+def pythons() -> tuple[Path, ...]:
+    """This interpreter, and one of each other version from 3.11 on that is installed."""
+    found = {sys.version_info[:2]: Path(sys.executable)}
+    for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3")):
+        asked = [str(path), "-c", "import sys; print(*sys.version_info[:2])"]
+        told = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.split()
+        version = (int(told[0]), int(told[1]))
+        if version >= (3, 11):
+            found.setdefault(version, path)
+    return tuple(found[version] for version in sorted(found))
+
+
+def has(python: Path, module: str) -> bool:
+    """Whether this interpreter can import the module."""
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def environ(site: Path | None = None) -> dict[str, str]:
+    """For a Python program that imports the package."""
+    return {**os.environ, "PYTHONPATH": str(site or installed()), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 DEBIAN_CRATES = Path("/usr/share/cargo/registry")

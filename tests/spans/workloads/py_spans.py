@@ -432,7 +432,7 @@ async def decorated(count=5):
     @span("coroutine")
     async def coroutine():
         put("coroutine", 12)
-        await asyncio.sleep(0.001)
+        await pause(0.001, outer)
         put("coroutine", 13)
 
     @span("generator")
@@ -445,15 +445,13 @@ async def decorated(count=5):
     async def async_generator():
         put("async generator", 16)
         yield 1
-        await asyncio.sleep(0.001)
+        await pause(0.001, outer)
         put("async generator", 17)
 
     with Noted("consumer") as outer:
         for _ in range(count):
             function()
-            outer.suspended()
             await coroutine()
-            outer.resumed()
             for _ in generator():
                 outer.write(100)
             async for _ in async_generator():
