@@ -20,7 +20,7 @@ NAMES = re.findall(r"^def (check_\w+)", CHECKS.read_text(), re.MULTILINE)
 def results(python: Path, *flags: str) -> dict[str, str]:
     """What each check came to; all of them run in one process."""
     with tempfile.NamedTemporaryFile(dir=folder(), suffix=".json") as file:
-        command = [python, "-W", "error::RuntimeWarning", CHECKS, *flags, file.name]
+        command = [str(python), "-W", "error::RuntimeWarning", str(CHECKS), *flags, file.name]
         subprocess.run(command, check=True, env=environ(), timeout=300)
         found: dict[str, str] = json.loads(Path(file.name).read_text())
         return found

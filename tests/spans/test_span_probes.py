@@ -42,8 +42,9 @@ def scenarios(python: Path) -> list[str]:
 
 
 def version(python: Path) -> str:
-    asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    return subprocess.run(asked, capture_output=True, check=True, text=True).stdout.strip()
+    asked = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    told = subprocess.run(asked, capture_output=True, check=True, text=True)
+    return told.stdout.strip()
 
 
 def run(command: list[Any]) -> dict[str, Any]:
