@@ -14,6 +14,14 @@ from (
 create view stacks as
 select id, frames, complete, truncated, status, native, python from all_stacks;
 
+-- Frames of a stack as they are to be shown: 'merged', 'python' (Python's alone) or 'native'.
+create macro shown_frames(p_frames, p_native, p_shown) as
+case p_shown
+    when 'python' then list_filter(p_frames, lambda f: f.module = '[python]')
+    when 'native' then coalesce(p_native, p_frames)
+    else p_frames
+end;
+
 create view processes as
 select tgid, start, "end", parent, comm, cmdline, exe, buildid, cgroup, container from process_files
 union all by name

@@ -2,8 +2,9 @@
 -- $ids: of stacks
 -- column: id
 -- column: frames, leaf first
+-- column: native, with the interpreter's frames, where frames has Python's in their place
 -- column: complete, the outermost frame is a start of a thread or program
 -- column: truncated
-select id, frames, complete, truncated
+select id, frames, native, complete, truncated
 from stacks
 where id in (select unnest($ids)::ubigint)

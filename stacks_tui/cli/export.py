@@ -33,6 +33,7 @@ from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import ExportOptions, Progress
 from stacks_tui.export.viewer import at_desktop, command_for, open_file, start
 from stacks_tui.owner import User, invoking_user
+from stacks_tui.python.shown import Shown
 from stacks_tui.store.reader import last_recording
 
 PROGRAM = "stacks-export"
@@ -193,6 +194,7 @@ def job_of(one: Format[Any], given: dict[str, Any], user: User) -> Job:
             binary=given["binary"],
             debuginfod=given["debuginfod"],
             offsets=given["offsets"],
+            shown=Shown(given["shown"]),
             title=given["title"],
         ),
         path=given["output"],

@@ -14,6 +14,7 @@ from stacks_tui.cli import values
 from stacks_tui.export.job import Moment
 from stacks_tui.export.questions import ALL_LABELS, USUAL_LABELS, questions
 from stacks_tui.export.registry import Format
+from stacks_tui.python.shown import Shown
 
 _FILTERS = "Which events"
 
@@ -193,6 +194,14 @@ def groups() -> tuple[tuple[str, tuple[click.Option, ...]], ...]:
                 ),
                 click.Option(
                     ["--offsets"], is_flag=True, help="Frames with their offset: name+0x1f."
+                ),
+                click.Option(
+                    ["shown", "--python"],
+                    type=click.Choice([one.value for one in Shown]),
+                    default=Shown.MERGED.value,
+                    show_default=True,
+                    help="Of Python programs: its frames in place of the interpreter's, its frames "
+                    "alone, or the interpreter's.",
                 ),
                 click.Option(
                     ["labels", "--label"],

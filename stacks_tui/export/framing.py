@@ -21,6 +21,7 @@ from stacks_tui.errors import UsageError
 from stacks_tui.export.model import KERNEL_BEGIN, Line, Location, Stacks
 from stacks_tui.export.questions import Question, batches
 from stacks_tui.export.task import Task
+from stacks_tui.python.shown import NO_PYTHON, Shown
 from stacks_tui.resources import read_sql
 from stacks_tui.store.reader import Recording
 
@@ -124,7 +125,11 @@ class Framing:
                 combos[b] if a == 0 else (*combos[b], a - 1)
                 for b, a in zip(before.tolist(), added.tolist(), strict=True)
             ]
-        kept = [self._keep(b"".join([parts[at] for at in combo])) for combo in combos]
+        left = self._told(NO_PYTHON) if self._task.options.shown is Shown.PYTHON else b""
+        kept = [
+            self._keep(b"".join([parts[at] for at in combo]) or (left if combo else b""))
+            for combo in combos
+        ]
         index = np.array(kept, np.int64)
         if not rows:
             return np.zeros(0, np.int64)
@@ -136,6 +141,8 @@ class Framing:
         names = {field.name for field in array.type.value_type}
         if not {"name", "address"} <= names:
             raise UsageError(f"{what}: its frames have no name and address; take them as they are.")
+        if self._task.options.shown is not Shown.MERGED:
+            self._task.note(f"{what} returns frames, which are taken as they are.")
         # Hashed as in a recording's own stacks, by DuckDB.
         table = pa.table({"frames": array})
         with duckdb.connect(config={"threads": "1"}) as connection:
@@ -164,7 +171,8 @@ class Framing:
         parts: list[bytes | None] = [None] * len(wanted)
         if len(wanted):
             few = wanted.tolist() if len(wanted) <= _FEW else None
-            relation = recording.sql(read_sql("export/stacks.sql"), ids=few)
+            shown = self._task.options.shown
+            relation = recording.sql(read_sql("export/stacks.sql"), ids=few, shown=shown.value)
             done = 0
             for batch in batches(relation, rows=_STACKS_PER_BATCH):
                 ids = _numbers(batch.column("id"))

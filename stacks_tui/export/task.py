@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stacks_tui.errors import StacksError
+from stacks_tui.python.shown import Shown
 
 
 class CancelledError(StacksError):
@@ -41,6 +42,8 @@ class ExportOptions:
     """Ask the debuginfod servers for what this machine lacks."""
     offsets: bool = False
     """Show each frame's offset in its function: `name+0x1f`."""
+    shown: Shown = Shown.MERGED
+    """Which frames of Python programs."""
     title: str | None = None
 
 

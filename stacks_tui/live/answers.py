@@ -23,6 +23,7 @@ from stacks_tui.live.stacks import StackTable
 from stacks_tui.live.table import Tabled, heaviest_path, make_table
 from stacks_tui.live.totals import Material, Slice, Totals, span_of
 from stacks_tui.live.view import Panel, Side, View
+from stacks_tui.python.shown import Shown
 
 GONE = "this window is no longer kept while it is recorded; open the recording for it."
 _EVERY = tuple(Kind)
@@ -127,7 +128,7 @@ def _part(totals: Totals, view: View) -> _Part:
     cells = found.cells
     mask = np.ones(len(cells), np.bool_)
     if terms:
-        mask = passing(cells, terms, totals.stacks, totals.names)
+        mask = passing(cells, terms, totals.stacks, totals.names, view.shown)
     if view.tgid:
         mask &= cells.tgid == view.tgid
     if view.pid:
@@ -161,12 +162,12 @@ def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Deta
     sums = measured(view, past.count, past.duration, past.amount)
     return Detail(
         key=view.selected,
-        frames=_frames(stacks, kernel, user),
+        frames=_frames(stacks, view.shown, kernel, user),
         stacks=number,
         complete=bool(marks & 1) if user >= 0 else None,
         past=tuple(sums.tolist()),
         step_s=past.step_s,
-        waker=_waker(chosen),
+        waker=_waker(chosen, view.shown),
     )
 
 
@@ -192,22 +193,22 @@ def _span_detail(spans: SpanRows, material: Material, part: _Part, view: View) -
         kernel, user, number = heaviest_path(told.costs, view)
     return Detail(
         key=view.selected,
-        frames=_frames(stacks, kernel, user),
+        frames=_frames(stacks, view.shown, kernel, user),
         stacks=number,
         complete=None,
         notes=told.notes,
     )
 
 
-def _frames(stacks: StackTable, *rows: int) -> tuple[FrameInfo, ...]:
+def _frames(stacks: StackTable, shown: Shown, kernel: int, user: int) -> tuple[FrameInfo, ...]:
     return tuple(
         FrameInfo(place.name, place.module, place.file, place.line, place.inlined, kernel=not at)
-        for at, row in enumerate(rows)
-        for place in stacks.places(row)
+        for at, row in enumerate((kernel, user))
+        for place in stacks.places(row, shown)
     )
 
 
-def _waker(material: Material) -> tuple[FrameInfo, ...]:
+def _waker(material: Material, shown: Shown) -> tuple[FrameInfo, ...]:
     cells = material.cells
     rows, codes = np.unique(cells.wstack, return_inverse=True)
     sums = material.sums(codes, len(rows), material.value).sum(axis=0)
@@ -217,5 +218,5 @@ def _waker(material: Material) -> tuple[FrameInfo, ...]:
     stacks = material.stacks
     return tuple(
         FrameInfo(place.name, place.module, place.file, place.line, place.inlined)
-        for place in stacks.places(int(rows[int(np.argmax(sums))]))
+        for place in stacks.places(int(rows[int(np.argmax(sums))]), shown)
     )

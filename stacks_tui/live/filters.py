@@ -19,6 +19,7 @@ from stacks_tui.errors import UsageError
 from stacks_tui.live.cells import Cells
 from stacks_tui.live.names import Names
 from stacks_tui.live.stacks import StackTable
+from stacks_tui.python.shown import Shown
 from stacks_tui.text import valid
 
 Mask = npt.NDArray[np.bool_]
@@ -73,13 +74,21 @@ def parse(text: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def passing(cells: Cells, terms: Sequence[Term], stacks: StackTable, names: Names) -> Mask:
-    """The cells for which every term holds."""
+def passing(
+    cells: Cells,
+    terms: Sequence[Term],
+    stacks: StackTable,
+    names: Names,
+    shown: Shown = Shown.MERGED,
+) -> Mask:
+    """The cells for which every term holds. Where only Python's frames are shown, terms still look
+    at all frames: so one finds the Python code that waits in `futex`."""
+    shown = Shown.MERGED if shown is Shown.PYTHON else shown
     mask = np.ones(len(cells), np.bool_)
     for term in terms:
         found = np.zeros(len(cells), np.bool_)
         for field in [term.field] if term.field else FIELDS:
-            found |= _holds(cells, term, field, stacks, names)
+            found |= _holds(cells, term, field, stacks, names, shown)
         mask &= found ^ term.exclude
     return mask
 
@@ -113,11 +122,14 @@ def passing_spans(
     return mask
 
 
-def _holds(cells: Cells, term: Term, field: str, stacks: StackTable, names: Names) -> Mask:
+def _holds(
+    cells: Cells, term: Term, field: str, stacks: StackTable, names: Names, shown: Shown
+) -> Mask:
     if field in ("frame", "module"):
         texts = stacks.names if field == "frame" else stacks.modules
         frames = _matches(term, texts[: len(stacks.modules)])
-        return _in_stack(cells.ustack, frames, stacks) | _in_stack(cells.kstack, frames, stacks)
+        user, kernel = stacks.paths(cells.ustack, shown), stacks.paths(cells.kstack)
+        return _in_stack(user, frames, stacks) | _in_stack(kernel, frames, stacks)
     if field == "span":
         spans = np.append(_matches(term, names.spans), False)
         return spans[cells.span] & (cells.span >= 0)
@@ -128,8 +140,8 @@ def _holds(cells: Cells, term: Term, field: str, stacks: StackTable, names: Name
     return (_matches(term, texts) | (same & (not term.regex)))[back]
 
 
-def _in_stack(rows: npt.NDArray[np.int32], frames: Mask, stacks: StackTable) -> Mask:
-    paths, back = np.unique(stacks.paths(rows), return_inverse=True)
+def _in_stack(of_cells: npt.NDArray[np.int32], frames: Mask, stacks: StackTable) -> Mask:
+    paths, back = np.unique(of_cells, return_inverse=True)
     flat, ends = stacks.flat(paths)
     hits = np.concatenate([[0], np.cumsum(frames[flat])])
     return (hits[ends[1:]] > hits[ends[:-1]])[back]

@@ -44,7 +44,7 @@ def make_graph(material: Material, view: View) -> Graph:
     whole = material.total()
     other = material.take(gone).total()
     kept = material.take(~gone)
-    paths = paths_of_cells(kept.cells, stacks, view.stack_part)
+    paths = paths_of_cells(kept.cells, stacks, view)
     size = len(paths.kernel)
     value = kept.sums(paths.codes, size, kept.value)
     count = kept.sums(paths.codes, size, kept.cells.count)

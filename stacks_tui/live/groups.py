@@ -15,9 +15,10 @@ from stacks_tui.enrich.events import STATES
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, OTHER, OTHER_PID, Cells
 from stacks_tui.live.names import Names
-from stacks_tui.live.stacks import NO_STACK, StackTable
+from stacks_tui.live.stacks import NO_PYTHON_STACK, NO_STACK, StackTable
 from stacks_tui.live.totals import Material
-from stacks_tui.live.view import Group, StackPart
+from stacks_tui.live.view import Group, StackPart, View
+from stacks_tui.python.shown import Shown
 
 Codes = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
@@ -84,13 +85,16 @@ def paths_of(kernel: Rows, user: Rows) -> Paths:
     )
 
 
-def paths_of_cells(cells: Cells, stacks: StackTable, part: StackPart) -> Paths:
-    """The call paths of cells: the kernel's frames, then the user's."""
+def paths_of_cells(cells: Cells, stacks: StackTable, view: View) -> Paths:
+    """The call paths of cells: the kernel's frames, then the user's, as far as they are shown."""
     none = np.full(len(cells), NONE, np.int32)
-    return paths_of(
-        none if part is StackPart.USER else stacks.paths(cells.kstack),
-        none if part is StackPart.KERNEL else stacks.paths(cells.ustack),
-    )
+    part = view.stack_part
+    kernel = none if part is StackPart.USER else stacks.paths(cells.kstack)
+    user = none if part is StackPart.KERNEL else stacks.paths(cells.ustack, view.shown)
+    if view.shown is Shown.PYTHON:
+        user = np.where((user == NONE) & (kernel != NONE), np.int32(NO_PYTHON_STACK), user)
+        kernel = none
+    return paths_of(kernel, user)
 
 
 def gave_way(cells: Cells, group: Group) -> npt.NDArray[np.bool_]:
@@ -109,13 +113,13 @@ def gave_way(cells: Cells, group: Group) -> npt.NDArray[np.bool_]:
     return gone
 
 
-def grouped(material: Material, group: Group, part: StackPart) -> Groups:
+def grouped(material: Material, view: View) -> Groups:
     """The groups of cells of which none gave way (not for leaf and module)."""
-    cells = material.cells
+    cells, group = material.cells, view.group
     if group is Group.STACK:
-        return _by_stack(material, part)
+        return _by_stack(material, view)
     if group is Group.WAKER:
-        return _by_waker(material)
+        return _by_waker(material, view)
     if group is Group.PROCESS:
         return _by_process(material)
     if group is Group.THREAD:
@@ -127,9 +131,9 @@ def grouped(material: Material, group: Group, part: StackPart) -> Groups:
     return _by_reason(material)
 
 
-def _by_stack(material: Material, part: StackPart) -> Groups:
+def _by_stack(material: Material, view: View) -> Groups:
     stacks = material.stacks
-    paths = paths_of_cells(material.cells, stacks, part)
+    paths = paths_of_cells(material.cells, stacks, view)
 
     def about(code: int) -> About:
         frames = paths.path(code, stacks)
@@ -138,9 +142,9 @@ def _by_stack(material: Material, part: StackPart) -> Groups:
     return Groups(paths.codes, len(paths.kernel), about)
 
 
-def _by_waker(material: Material) -> Groups:
+def _by_waker(material: Material, view: View) -> Groups:
     cells, stacks = material.cells, material.stacks
-    paths = paths_of(np.full(len(cells), NONE, np.int32), stacks.paths(cells.wstack))
+    paths = paths_of(np.full(len(cells), NONE, np.int32), stacks.paths(cells.wstack, view.shown))
     unique, codes = np.unique((paths.codes << 32) | cells.waker, return_inverse=True)
     sides = _side_of(material, codes, len(unique))
 

@@ -324,19 +324,24 @@ class LiveModel:
 
     def _name(self, stacks: Sequence[ResolvedStack]) -> None:
         known: dict[int, Place] = {}
-        for stack in stacks:
+
+        def placed(frames: Sequence[Frame]) -> list[Place]:
             places = []
-            for frame in stack.frames:
+            for frame in frames:
                 place = known.get(id(frame))
                 if place is None:
                     place = known[id(frame)] = _place(frame)
                 places.append(place)
+            return places
+
+        for stack in stacks:
             self._stacks.add(
                 stack.id,
-                places,
+                placed(stack.frames),
                 complete=stack.complete,
                 truncated=stack.truncated,
                 unresolved=stack.unresolved > 0,
+                native=None if stack.native is None else placed(stack.native),
             )
 
     def _forget_names(self) -> None:

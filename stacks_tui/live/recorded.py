@@ -300,7 +300,31 @@ def add_stacks(stacks: StackTable, table: pa.Table) -> None:
     table = table.combine_chunks()
     if not table.num_rows:
         return
-    frames = table.column("frames").chunk(0)
+    numbers, ends, bad = _numbered(stacks, table.column("frames").chunk(0))
+    hits = np.concatenate([[0], np.cumsum(bad)])
+    unresolved = hits[ends[1:]] > hits[ends[:-1]]
+    complete, truncated = (
+        table.column(name).chunk(0).fill_null(False).to_numpy(zero_copy_only=False)
+        for name in ("complete", "truncated")
+    )
+    marks = complete.astype(np.uint8) + 2 * truncated.astype(np.uint8)
+    whole = table.column("native").chunk(0)
+    there = np.flatnonzero(np.asarray(whole.is_valid()))
+    below, bounds, _ = _numbered(stacks, whole.take(pa.array(there)))
+    stacks.add_many(
+        table.column("id").to_numpy(),
+        numbers,
+        ends,
+        marks + 4 * unresolved.astype(np.uint8),
+        dict(zip(there.tolist(), np.split(below, bounds[1:-1]), strict=False)),
+    )
+
+
+def _numbered(
+    stacks: StackTable, frames: pa.ListArray
+) -> tuple[npt.NDArray[np.int32], Ints, npt.NDArray[np.bool_]]:
+    """Numbers of all frames one after the other, where each list begins and the end, and which
+    frames have no symbol."""
     flat = frames.flatten()
     columns = []
     texts: list[list[Any]] = []
@@ -326,21 +350,8 @@ def add_stacks(stacks: StackTable, table: pa.Table) -> None:
         for at in first.tolist()
     ]  # fmt: skip
     bad = np.array([_UNRESOLVED.fullmatch(place.name) is not None for place in distinct], np.bool_)
-    numbers = stacks.place_numbers(distinct)
     ends = frames.offsets.to_numpy(zero_copy_only=False) - frames.offsets[0].as_py()
-    hits = np.concatenate([[0], np.cumsum(bad[places])])
-    unresolved = hits[ends[1:]] > hits[ends[:-1]]
-    complete, truncated = (
-        table.column(name).chunk(0).fill_null(False).to_numpy(zero_copy_only=False)
-        for name in ("complete", "truncated")
-    )
-    marks = complete.astype(np.uint8) + 2 * truncated.astype(np.uint8)
-    stacks.add_many(
-        table.column("id").to_numpy(),
-        numbers[places],
-        ends.astype(np.int64),
-        marks + 4 * unresolved.astype(np.uint8),
-    )
+    return stacks.place_numbers(distinct)[places], ends.astype(np.int64), bad[places]
 
 
 _NOTHING: tuple[Any, ...] = ("", "", "", 0, False)

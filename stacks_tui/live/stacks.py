@@ -2,12 +2,13 @@
 
 Comes in: stacks with their frames' names and modules. Goes out: for a stack id its row; for a row
 its path; for a path its frames. Names are compared only when a frame is new; after that everything
-goes by numbers.
+goes by numbers. Of a stack with Python's frames there are three paths: this is the one place where
+they are told apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -17,11 +18,13 @@ import numpy.typing as npt
 
 from stacks_tui.live.cells import NONE, OTHER, UNNAMED
 from stacks_tui.live.reasons import reason
+from stacks_tui.python.shown import MODULE, NO_PYTHON, Shown
 
 Rows = npt.NDArray[np.int32]
 
-NO_STACK, UNNAMED_STACK = 0, 1
-"""Paths of one frame, for a stack that was not taken, and for one that has no names yet."""
+NO_STACK, UNNAMED_STACK, NO_PYTHON_STACK = 0, 1, 2
+"""Paths of one frame: of a stack that was not taken, of one that has no names yet, and of one that
+has no frame of Python where only those are shown."""
 OTHER_ID = 2**64 - 1
 """Stands for the ids that gave way."""
 
@@ -55,7 +58,10 @@ class StackTable:
         """Number of the frame, by number of the place."""
         self._ids: dict[int, int] = {}
         self._paths: dict[bytes, int] = {}
-        self._path_of = _Growing(np.int32)
+        self._path_of = {shown: _Growing(np.int32) for shown in Shown}
+        self._native: dict[int, Rows] = {}
+        """Places of the stack with the interpreter's frames, by row, where it is another one."""
+        self._native_size = 0
         self._marks = _Growing(np.uint8)
         self._place_starts = _Growing(np.int64)
         self._place_flat = _Growing(np.int32)
@@ -63,7 +69,7 @@ class StackTable:
         self._flat = _Growing(np.int32)
         self._starts.append(0)
         self._place_starts.append(0)
-        for name in ("[no stack]", "[not named yet]"):
+        for name in ("[no stack]", "[not named yet]", NO_PYTHON):
             self._intern(np.array([self.frame(name, "")], np.int32))
 
     def __len__(self) -> int:
@@ -72,7 +78,7 @@ class StackTable:
     @property
     def size(self) -> int:
         """Frames of all stacks and paths: what memory goes by."""
-        return len(self._flat) + len(self._place_flat)
+        return len(self._flat) + len(self._place_flat) + self._native_size
 
     @property
     def module_of(self) -> Rows:
@@ -104,12 +110,15 @@ class StackTable:
         complete: bool,
         truncated: bool,
         unresolved: bool,
+        native: Sequence[Place] | None = None,
     ) -> None:
-        """A stack, leaf first; one that is known stays as it is."""
+        """A stack, leaf first; one that is known stays as it is. `native`: with the interpreter's
+        frames, where `places` has Python's in their place."""
         if stack in self._ids:
             return
         numbers = self.place_numbers(places)
-        self._add(stack, numbers, complete + 2 * truncated + 4 * unresolved)
+        below = None if native is None else self.place_numbers(native)
+        self._add(stack, numbers, complete + 2 * truncated + 4 * unresolved, below)
 
     def place_numbers(self, places: Sequence[Place]) -> Rows:
         """The numbers of frames as stacks have them, for `add_many`."""
@@ -129,6 +138,7 @@ class StackTable:
         places: Rows,
         ends: npt.NDArray[np.int64],
         marks: npt.NDArray[np.uint8],
+        native: Mapping[int, Rows],
     ) -> None:
         """Add stacks; those that are known stay as they are.
 
@@ -137,25 +147,43 @@ class StackTable:
             places: numbers of the frames of one after the other, leaf first.
             ends: n + 1: where each begins, and the end.
             marks: see `marks`.
+            native: by place in `ids`: numbers of the frames with the interpreter's.
         """
         bounds = ends.tolist()
         for at, (stack, mark) in enumerate(zip(ids.tolist(), marks.tolist(), strict=True)):
             if stack not in self._ids:
-                self._add(stack, places[bounds[at] : bounds[at + 1]], mark)
+                self._add(stack, places[bounds[at] : bounds[at + 1]], mark, native.get(at))
 
-    def _add(self, stack: int, places: Rows, marks: int) -> None:
+    def _add(self, stack: int, places: Rows, marks: int, native: Rows | None) -> None:
+        row = len(self._marks)
         self._place_flat.extend(places)
         self._place_starts.append(len(self._place_flat))
-        self._path_of.append(self._intern(self._frame_of.array[places]))
+        frames = self._frame_of.array[places]
+        merged = below = self._intern(frames)
+        python = NO_PYTHON_STACK
+        if native is not None:
+            self._native[row] = native
+            self._native_size += len(native)
+            below = self._intern(self._frame_of.array[native])
+            mine = frames[self.module_of[frames] == self._module_ids.get(MODULE, NONE)]
+            python = self._intern(mine) if len(mine) else NO_PYTHON_STACK
+        for shown, path in zip(Shown, (merged, python, below), strict=True):
+            self._path_of[shown].append(path)
         self._marks.append(marks)
-        self._ids[stack] = len(self._path_of) - 1
+        self._ids[stack] = row
 
-    def places(self, row: int) -> list[Place]:
+    def places(self, row: int, shown: Shown = Shown.MERGED) -> list[Place]:
         """The frames of one stack as they were, leaf first."""
         if row < 0:
             return []
         begin, end = self._place_starts.array[row : row + 2].tolist()
-        return [self._place_list[one] for one in self._place_flat.array[begin:end].tolist()]
+        numbers = self._place_flat.array[begin:end]
+        if shown is Shown.NATIVE:
+            numbers = self._native.get(row, numbers)
+        found = [self._place_list[one] for one in numbers.tolist()]
+        if shown is Shown.PYTHON:
+            found = [place for place in found if place.module == MODULE]
+        return found
 
     def rows(self, ids: npt.NDArray[np.uint64]) -> Rows:
         """Rows of stack ids; NONE for 0, OTHER, UNNAMED for those that are not known."""
@@ -166,9 +194,9 @@ class StackTable:
         found[unique == np.uint64(OTHER_ID)] = OTHER
         return found[places]
 
-    def paths(self, rows: Rows) -> Rows:
+    def paths(self, rows: Rows, shown: Shown = Shown.MERGED) -> Rows:
         """Paths of rows; NONE where there is no stack."""
-        known = self._path_of.array
+        known = self._path_of[shown].array
         found = np.full(len(rows), NONE, np.int32)
         there = rows >= 0
         found[there] = known[rows[there]]
@@ -231,6 +259,7 @@ class StackTable:
                     complete=bool(marks & 1),
                     truncated=bool(marks & 2),
                     unresolved=bool(marks & 4),
+                    native=self.places(row, Shown.NATIVE) if row in self._native else None,
                 )
         return kept
 

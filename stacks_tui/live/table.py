@@ -66,7 +66,7 @@ def make_table(material: Material, view: View) -> Tabled:
     if view.group in (Group.LEAF, Group.MODULE):
         columns, about, members = _by_frame(kept, view)
     else:
-        groups = grouped(kept, view.group, view.stack_part)
+        groups = grouped(kept, view)
         columns, about, members = _columns(kept, groups), groups.about, _members(groups)
     base = _base(material, columns)
     order = _order(columns, base, about, view)
@@ -112,7 +112,7 @@ def _by_frame(
 ) -> tuple[_Columns, Callable[[int], About], Callable[[int], npt.NDArray[np.intp]]]:
     """Functions or modules: own where they are the leaf, total wherever they are in a stack."""
     stacks, cells = material.stacks, material.cells
-    paths = paths_of_cells(cells, stacks, view.stack_part)
+    paths = paths_of_cells(cells, stacks, view)
     flat, ends = paths.frames(stacks)
     numbers = flat if view.group is Group.LEAF else stacks.module_of[flat]
     used, codes = np.unique(numbers, return_inverse=True)
@@ -231,7 +231,7 @@ def heaviest_path(material: Material, view: View) -> tuple[int, int, int]:
     cells: Cells = material.cells
     if not len(cells):
         return -1, -1, 0
-    paths: Paths = paths_of_cells(cells, material.stacks, view.stack_part)
+    paths: Paths = paths_of_cells(cells, material.stacks, view)
     size = len(paths.kernel)
     weights = np.abs(material.sums(paths.codes, size, material.value)).sum(axis=0)
     counts = material.sums(paths.codes, size, cells.count).sum(axis=0)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stacks_tui.python.shown import Shown
+
 
 class Tab(StrEnum):
     """What is measured."""
@@ -131,6 +133,8 @@ class View:
     kinds: tuple[str, ...] = ()
     """Labels of the tab's kinds that count (`vfs_read`); empty: all of the tab."""
     stack_part: StackPart = StackPart.BOTH
+    shown: Shown = Shown.MERGED
+    """Which frames of Python programs."""
     filter: str = ""
     """Terms that must all hold (`live.filters`): `text`, `!text`, `/regex/`, `!/regex/`, with
     `frame:`, `module:`, `process:`, `thread:` or `span:` before it to look there only, `span=` to

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from stacks_tui.python.frames import PythonFrame, PythonFrames
 from stacks_tui.python.merge import Merged, merge
+from stacks_tui.python.shown import MODULE
 from stacks_tui.records import PythonPart, PythonStatus, StackRecord
 from stacks_tui.symbols.frames import Frame, ResolvedStack
 
-MODULE = "[python]"
 _LOOP = "_PyEval_EvalFrameDefault"
 _CHAINS = (PythonStatus.WHOLE, PythonStatus.CUT, PythonStatus.FAULT)
 

@@ -12,6 +12,7 @@ from typing import Any
 from stacks_tui.live.filters import span_term
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
+from stacks_tui.python.shown import Shown
 from stacks_tui.tui import words
 
 MINIMA = (0.0, 0.001, 0.01, 0.05)
@@ -127,6 +128,10 @@ class Desk:
     def next_part(self) -> bool:
         """User, kernel or both parts of stacks."""
         return self.go(stack_part=_after(self.view.stack_part, tuple(StackPart)), zoom=())
+
+    def next_shown(self) -> bool:
+        """Of Python programs: merged stacks, Python's frames alone, the interpreter's."""
+        return self.go(shown=_after(self.view.shown, tuple(Shown)), zoom=())
 
     def next_measure(self) -> bool:
         """Amount, time or number, as far as the tab has them."""

@@ -94,6 +94,14 @@ KEYS: tuple[Key, ...] = (
         "user, kernel, or both parts of stacks",
         "What and when",
     ),
+    Key(
+        "view.python",
+        "P",
+        "python",
+        "python",
+        "Python stacks: merged, Python only, native only",
+        "What and when",
+    ),
     Key("view.measure", "v", "measure", "by", "amount, time or number of events", "What and when"),
     Key("view.kinds", "b", "kinds", "kinds", "reads, writes, or both", "What and when"),
     Key(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stacks_tui import text
 from stacks_tui.live.snapshot import Collecting, Gauge, ProgramState, Snapshot, Trust
 from stacks_tui.live.view import Measure, Panel, StackPart, Tab, View
+from stacks_tui.python.shown import Shown
 from stacks_tui.tui import words
 from stacks_tui.tui.cells import pool, spark
 from stacks_tui.tui.widgets.bar import Spot
@@ -156,6 +157,8 @@ def chips(view: View) -> list[Spot]:
         found.append(Spot(f" by {words.MEASURE_NAME[view.measure]} ", "accent", "measure", 4))
     if view.stack_part is not StackPart.BOTH:
         found.append(Spot(f" {words.PART_NAME[view.stack_part]} ", "accent", "stack_part", 4))
+    if view.shown is not Shown.MERGED:
+        found.append(Spot(f" {words.SHOWN_NAME[view.shown]} ", "accent", "python", 3))
     if view.minimum_share:
         found.append(Spot(f" ≥{words.share(view.minimum_share)} ", "accent", "minimum_share", 5))
     if view.inverted and view.panel in (Panel.TREE, Panel.FLAME):

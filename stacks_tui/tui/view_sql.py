@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from stacks_tui.live import filters, measures
 from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View
+from stacks_tui.python.shown import Shown
 
 _STACK = {
-    StackPart.BOTH: "list_concat(coalesce(k.frames, []), coalesce(u.frames, []))",
-    StackPart.USER: "coalesce(u.frames, [])",
-    StackPart.KERNEL: "coalesce(k.frames, [])",
+    StackPart.BOTH: "list_concat(coalesce({kernel}, []), coalesce({user}, []))",
+    StackPart.USER: "coalesce({user}, [])",
+    StackPart.KERNEL: "coalesce({kernel}, [])",
 }
 
 
@@ -26,7 +27,9 @@ def sql_of(view: View, begin: int, end: int) -> str:
         return _ledger(view, begin, end)
     head = f"-- {view.tab.value} by {view.group.value}, ns since 1970 from {begin} to {end}"
     value = _value(view)
-    stack = _STACK[view.stack_part]
+    stack = _STACK[view.stack_part].format(
+        kernel=_frames("k", view.shown), user=_frames("u", view.shown)
+    )
     key, note = _key(view.group)
     lines = [
         head,
@@ -74,6 +77,12 @@ def sql_of(view: View, begin: int, end: int) -> str:
         f"group by all order by {order}{way} limit {view.top}",
     ]
     return "\n".join(lines)
+
+
+def _frames(side: str, shown: Shown) -> str:
+    if shown is Shown.MERGED:
+        return f"{side}.frames"
+    return f"shown_frames({side}.frames, {side}.native, '{shown}')"
 
 
 def _key(group: Group) -> tuple[str, list[str]]:
@@ -127,10 +136,12 @@ def _where(view: View, begin: int, end: int) -> list[str]:
         found.append(f"      and e.tgid = {view.tgid}")
     if view.pid:
         found.append(f"      and e.pid = {view.pid}")
-    return found + [f"      and {_term(term)}" for term in filters.parse(view.filter)]
+    # where only Python's frames are shown, the filter looks at all of them
+    shown = Shown.NATIVE if view.shown is Shown.NATIVE else Shown.MERGED
+    return found + [f"      and {_term(term, shown)}" for term in filters.parse(view.filter)]
 
 
-def _term(term: filters.Term) -> str:
+def _term(term: filters.Term, shown: Shown) -> str:
     wanted = _literal(term.text)
 
     def holds(value: str) -> str:
@@ -142,7 +153,7 @@ def _term(term: filters.Term) -> str:
 
     def in_frames(field: str) -> str:
         return " or ".join(
-            f"len(list_filter({side}.frames, lambda x: {holds(f'x.{field}')})) > 0"
+            f"len(list_filter({_frames(side, shown)}, lambda x: {holds(f'x.{field}')})) > 0"
             for side in ("u", "k")
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stacks_tui import text
 from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View, Window
+from stacks_tui.python.shown import Shown
 
 TABS: tuple[tuple[Tab, str, str], ...] = (
     (Tab.CPU, "CPU", "time on a CPU, by samples"),
@@ -86,6 +87,12 @@ PART_NAME = {
     StackPart.BOTH: "user and kernel",
     StackPart.USER: "user part",
     StackPart.KERNEL: "kernel part",
+}
+
+SHOWN_NAME = {
+    Shown.MERGED: "merged",
+    Shown.PYTHON: "Python only",
+    Shown.NATIVE: "native only",
 }
 
 SHORT_PROGRAM = {"profile": "cpu"}

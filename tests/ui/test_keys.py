@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from stacks_tui.config import Config
 from stacks_tui.live.snapshot import Collecting
 from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View, Window
+from stacks_tui.python.shown import Shown
 from stacks_tui.session.protocol import (
     AddTarget,
     DropProgram,
@@ -69,6 +70,9 @@ def asked_after(*pressed: str, tab: Tab = Tab.CPU, app: StacksApp | None = None)
         ("w w w", {"window": Window(0)}),
         ("u", {"stack_part": StackPart.USER}),
         ("u u", {"stack_part": StackPart.KERNEL}),
+        ("P", {"shown": Shown.PYTHON}),
+        ("P P", {"shown": Shown.NATIVE}),
+        ("P P P", {"shown": Shown.MERGED}),
         ("percent_sign", {"minimum_share": 0.001}),
         ("r", {"reverse": True}),
         ("greater_than_sign", {"sort": "count"}),

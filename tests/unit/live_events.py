@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,14 @@ def resolved(stack: int, names: tuple[str, ...], *, kernel: bool = False) -> Res
     return ResolvedStack(stack, frames, stack % 5 != 0, stack % 7 == 0, StackStatus.COMPLETE, 0)
 
 
+def of_python(stack: ResolvedStack) -> ResolvedStack:
+    """The same with two Python frames where the interpreter's loop is in the native stack."""
+    leaf, *callers = stack.frames
+    mine = [Frame(name, 4096, 2, "[python]", None, f"{name}.py", 7) for name in ("handle", "serve")]
+    loop = Frame("_PyEval_EvalFrameDefault", 8192, 5, "/usr/bin/python3", None)
+    return replace(stack, frames=(leaf, *mine, *callers), native=(leaf, loop, *callers))
+
+
 @dataclass(frozen=True)
 class Story:
     """A run with everything in it."""
@@ -73,6 +81,7 @@ def story(count: int, seconds: int, seed: int = 1, stacks: int = 40) -> Story:
         resolved(100 + at, tuple(rng.choice(FUNCTIONS, rng.integers(1, 9)).tolist()))
         for at in range(stacks)
     ]
+    users[::4] = [of_python(one) for one in users[::4]]
     kernels = [
         resolved(9000 + at, (*names, "entry_SYSCALL_64"), kernel=True)
         for at, names in enumerate(

@@ -8,9 +8,19 @@ from typing import Any
 
 import duckdb
 import pytest
-from export_fixture import END, KERNEL, MS, TOTALS, names, samples_of, totals, write_fixture
+from export_fixture import (
+    END,
+    KERNEL,
+    MS,
+    TOTALS,
+    frame,
+    names,
+    samples_of,
+    totals,
+    write_fixture,
+)
 from nested_parquet import write_nested
-from store_rows import EPOCH, me
+from store_rows import EPOCH, Frame, Stack, events, header, me
 
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.export.framing import is_list
@@ -29,7 +39,10 @@ from stacks_tui.export.questions import (
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import ExportOptions, Task
 from stacks_tui.export.timeline import load_trace
+from stacks_tui.python.shown import Shown
+from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.reader import open_recording
+from stacks_tui.store.writer import RecordingWriter
 
 EVERY = [(folder, one) for folder in (STACKS, TRACES, TABLES) for one in questions(folder)]
 GIVEN = {*Selection().parameters(), "labels", "origin", "recorded_begin", "recorded_end"}
@@ -71,6 +84,39 @@ def test_a_query_says_what_it_answers_and_declares_its_parameters(
     assert {name for name, _ in one.columns} <= set(columns)
     if folder == STACKS:
         assert columns[:2] == ["stack", "count"]
+
+
+def test_python_stacks_are_merged_of_python_alone_or_native(tmp_path: Path) -> None:
+    """Totals stay; a stack of which nothing is left says so."""
+    path = tmp_path / "recording"
+    loop = frame("_PyEval_EvalFrameDefault", 0x7000, module="/usr/bin/python3")
+    handle = Frame("handle", 0x55550000, 6, "[python]", None, "h.py", 9)
+    read, main = frame("read", 0x9000, 16, "/lib/libc.so"), frame("main", 0x3000)
+    writer = RecordingWriter.create(path, me(), header())
+    for stacks in ({"kstack": 3, "ustack": 1}, {"ustack": 2}, {"kstack": 3}, {}):
+        given: dict[str, Any] = {"kind": "profile", "duration": 5, **stacks}
+        writer.write_events(events([MS], **given))
+    native = [read, loop, main]
+    writer.write_stacks(
+        [
+            Stack(1, [read, handle, main], native=native),
+            Stack(2, [main]),
+            Stack(3, [frame("vfs_read", KERNEL, module="[kernel]")]),
+        ]
+    )
+    writer.close(RecordingStatus(END))
+    found = {}
+    for shown in Shown:
+        samples = samples_of(path, "cpu", options=ExportOptions(shown=shown))
+        assert totals(samples) == {"count": 4, "cpu": 20}
+        found[shown] = sorted(names(samples, at) for at in range(len(samples)))
+    rest = [["[no stack]"], ["main"], ["vfs_read"]]
+    assert found[Shown.MERGED] == [*rest, ["vfs_read", "read", "handle", "main"]]
+    assert found[Shown.NATIVE] == [
+        *rest, ["vfs_read", "read", "_PyEval_EvalFrameDefault", "main"],
+    ]  # fmt: skip
+    gone = ["[no Python frames]"]
+    assert found[Shown.PYTHON] == [gone, ["[no stack]"], ["handle"]]  # two stacks are one now
 
 
 def test_every_profile_query_has_known_totals() -> None:

@@ -26,6 +26,7 @@ from stacks_tui.live.view import (
     View,
     Window,
 )
+from stacks_tui.python.shown import Shown
 
 SECONDS = 130
 
@@ -158,6 +159,31 @@ def test_own_and_total_of_functions_and_modules(
     rows = table(model, View(tab=Tab.SLICES, window=ALL, group=group, stack_part=part)).rows
     assert {row.label: row.own for row in rows if row.own} == {k: v for k, v in own.items() if v}
     assert {row.label: row.total for row in rows} == dict(total)
+
+
+@pytest.mark.parametrize("shown", list(Shown))
+def test_stacks_are_shown_merged_of_python_alone_or_native(
+    told: Story, model: LiveModel, shown: Shown
+) -> None:
+    stacks = {one.id: one for one in told.stacks}
+    naively: Counter[tuple[str, ...]] = Counter()
+    for event in naive(told, Tab.SLICES):
+        names: list[str] = []
+        for field in ("kstack", "ustack"):
+            one = stacks.get(int(event[field]))
+            if one is not None:
+                frames = one.native or one.frames if shown is Shown.NATIVE else one.frames
+                kept = [frame for frame in frames if frame.module == "[python]"]
+                names += [frame.name for frame in (kept if shown is Shown.PYTHON else frames)]
+        taken = event["kstack"] or event["ustack"]
+        left = "[no Python frames]" if taken and shown is Shown.PYTHON else "[no stack]"
+        naively[tuple(names) or (left,)] += int(event["duration"])
+    view = View(tab=Tab.SLICES, window=ALL, shown=shown, top=5000, names=50)
+    found = table(model, view)
+    assert {row.names: row.own for row in found.rows if row.own} == {
+        names: value for names, value in naively.items() if value
+    }
+    assert found.total == naively.total()
 
 
 def test_processes_threads_wakers_and_reasons(told: Story, model: LiveModel) -> None:
@@ -377,7 +403,7 @@ def test_the_chosen_row_is_told_with_its_past(told: Story, model: LiveModel) -> 
     assert top.label in [frame.name for frame in detail.frames]
     assert top.total == sum(detail.past)
     assert (len(detail.past), detail.step_s) == (60, 1)
-    assert [frame.file for frame in detail.frames] == ["job.c"] * len(detail.frames)
+    assert {frame.file for frame in detail.frames} == {"job.c", "handle.py", "serve.py"}
     long = ask(model, _with(view, window=Window(600), selected=top.key)).detail
     assert long is not None and long.step_s == 10
 

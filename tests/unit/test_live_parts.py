@@ -15,9 +15,10 @@ from stacks_tui.live.filters import LONGEST, Term, parse
 from stacks_tui.live.keys import KEY, Keys, binned, coarser, keys_of
 from stacks_tui.live.reasons import NO_STACK, PREEMPTED, UNKNOWN, reason
 from stacks_tui.live.rhythm import MOST_STEPS, Rhythm, gauges
-from stacks_tui.live.stacks import OTHER_ID, Place, StackTable
+from stacks_tui.live.stacks import NO_PYTHON_STACK, OTHER_ID, Place, StackTable
 from stacks_tui.live.totals import span_of
 from stacks_tui.live.view import ALL, Window
+from stacks_tui.python.shown import MODULE, Shown
 
 
 def test_equal_keys_have_one_number_and_different_ones_two() -> None:
@@ -176,6 +177,33 @@ def test_windows_become_seconds() -> None:
     assert span_of(Window(5, 10**9 + 1, 2 * 10**9 + 1), 0, 9) == (1, 3)
 
 
+def test_a_stack_of_python_has_three_paths() -> None:
+    read, handle, loop, main = (
+        Place("read", "/libc"), Place("handle", MODULE, "h.py", 9), Place("loop", "/python"),
+        Place("main", "/python"),
+    )  # fmt: skip
+    table = StackTable()
+    table.add(
+        5,
+        [read, handle, main],
+        complete=True,
+        truncated=False,
+        unresolved=False,
+        native=[read, loop, main],
+    )
+    for one in (table, table.keep(np.array([5], np.uint64))):
+        rows = one.rows(np.array([5], np.uint64))
+        shown = {
+            Shown.MERGED: [read, handle, main],
+            Shown.PYTHON: [handle],
+            Shown.NATIVE: [read, loop, main],
+        }
+        for how, places in shown.items():
+            assert one.places(int(rows[0]), how) == places
+            frames = one.path(int(one.paths(rows, how)[0])).tolist()
+            assert [one.names[frame] for frame in frames] == [place.name for place in places]
+
+
 def test_stacks_are_kept_once_and_forgotten_together() -> None:
     table = StackTable()
     leaf, main = Place("leaf", "/a", "a.c", 3), Place("main", "/a")
@@ -194,6 +222,8 @@ def test_stacks_are_kept_once_and_forgotten_together() -> None:
     assert len(kept) == 1
     assert kept.places(int(kept.rows(np.array([6], np.uint64))[0])) == [moved, main]
     assert kept.rows(np.array([5], np.uint64)).tolist() == [UNNAMED]
+    assert table.paths(rows[:1], Shown.NATIVE).tolist() == paths[:1].tolist()
+    assert table.paths(rows[:1], Shown.PYTHON).tolist() == [NO_PYTHON_STACK]
     again = StackTable()
     number = again.frame("leaf", "/a")
     assert again.key([number]) == table.key([table.frame("leaf", "/a")])

@@ -27,10 +27,12 @@ from stacks_tui.live.view import (
     View,
     Window,
 )
+from stacks_tui.python.shown import Shown
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.queries import load_query, query_names
 from stacks_tui.store.reader import Recording, open_recording
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
+from stacks_tui.tui.view_sql import sql_of
 
 SECONDS = 95
 PROCESSES = (
@@ -126,6 +128,13 @@ def test_tables_are_equal(
         View(group=Group.LEAF, sort="change", a=Side(Window(10)), b=Side(Window(60), tgid=1001)),
         View(panel=Panel.FLAME, a=Side(ALL, tgid=1000), b=Side(ALL, tgid=1003)),
         View(group=Group.PROCESS, a=Side(Window(60)), b=Side(ALL)),
+        View(shown=Shown.PYTHON),
+        View(shown=Shown.NATIVE, filter="frame:EvalFrame"),
+        View(shown=Shown.PYTHON, group=Group.LEAF, tab=Tab.BLOCKED, filter="futex"),
+        View(shown=Shown.NATIVE, group=Group.MODULE, stack_part=StackPart.USER),
+        View(shown=Shown.PYTHON, group=Group.WAKER, tab=Tab.BLOCKED),
+        View(shown=Shown.PYTHON, panel=Panel.FLAME),
+        View(shown=Shown.NATIVE, panel=Panel.TREE, inverted=True),
     ],
 )
 def test_panels_filters_and_comparisons_are_equal(
@@ -151,13 +160,30 @@ def test_the_timeline_is_equal_but_for_the_running_second(
 
 def test_details_are_equal(live: LiveModel, reopened: RecordedTotals) -> None:
     view = View(tab=Tab.BLOCKED, group=Group.STACK, window=Window(60))
-    rows, _ = both(live, reopened, view)
-    assert isinstance(rows, Table)
-    view = replace(view, selected=rows.rows[1].key)
-    first = answer(live.view(), view, live.timeline).detail
-    second = answer(reopened, view, reopened.timeline).detail
-    assert first is not None
-    assert first == second
+    for shown in Shown:
+        view = replace(view, shown=shown, selected="")
+        rows, _ = both(live, reopened, view)
+        assert isinstance(rows, Table)
+        view = replace(view, selected=rows.rows[1].key)
+        first = answer(live.view(), view, live.timeline).detail
+        second = answer(reopened, view, reopened.timeline).detail
+        assert first is not None
+        assert first == second
+        if shown is Shown.PYTHON:
+            assert {frame.module for frame in first.frames} <= {"[python]"}
+
+
+@pytest.mark.parametrize("shown", list(Shown))
+def test_the_sql_of_a_view_shows_the_same_frames(
+    recording: Recording, reopened: RecordedTotals, shown: Shown
+) -> None:
+    view = View(tab=Tab.SLICES, group=Group.LEAF, window=ALL, shown=shown, top=1000)
+    found = answer(reopened, view, reopened.timeline)
+    assert isinstance(found.rows, Table)
+    asked = recording.table(sql_of(view, found.begin, found.end)).to_pylist()
+    told = {row["label"]: (row["value"] or 0, row["total"]) for row in asked}
+    mine = {row.label: (row.own, row.total) for row in found.rows.rows}
+    assert {key: value for key, value in mine.items() if key[:3] != "[no"} == told
 
 
 def test_shares_are_equal(live: LiveModel, recording: Recording) -> None:

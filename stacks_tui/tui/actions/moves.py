@@ -81,6 +81,12 @@ def stack_part(screen: MainScreen) -> None:
     screen.ask(screen.desk.next_part())
 
 
+def python(screen: MainScreen) -> None:
+    """Merged stacks, Python only, native only."""
+    screen.branches.clear()
+    screen.ask(screen.desk.next_shown())
+
+
 def measure(screen: MainScreen) -> None:
     """Amount, time, number."""
     if not screen.desk.next_measure():

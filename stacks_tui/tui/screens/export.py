@@ -80,6 +80,7 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
     from stacks_tui.export.model import Samples, Trace
     from stacks_tui.export.questions import TRACES
     from stacks_tui.export.selection import Selection
+    from stacks_tui.export.task import ExportOptions
 
     whole = not view.window.end and not view.window.last_s
     begin = snap.begin if snap is not None and not whole else None
@@ -105,7 +106,8 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
     if form.wants is Trace:
         usual = DEFAULT_QUERIES[TRACES]
         queries = tuple(dict.fromkeys((*usual, *TRACED.get(view.tab, ()))))
-    job = Job((Path(directory),), form, queries, selection, path=path)
+    options = ExportOptions(shown=view.shown)
+    job = Job((Path(directory),), form, queries, selection, options=options, path=path)
     if view.a is not None and view.b is not None:
         before, after = _side(job, view.a), _side(job, view.b)
         job = replace(

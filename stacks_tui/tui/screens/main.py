@@ -330,6 +330,7 @@ class MainScreen(Screen[None]):
     action_choose_window = moves.choose_window
     action_choose_group = moves.choose_group
     action_stack_part = moves.stack_part
+    action_python = moves.python
     action_measure = moves.measure
     action_kinds = moves.kinds
     action_minimum_share = moves.minimum_share
