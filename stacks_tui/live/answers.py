@@ -13,7 +13,7 @@ import numpy as np
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import Cells, empty, joined
-from stacks_tui.live.filters import parse, passing, span_term
+from stacks_tui.live.filters import also, parse, passing
 from stacks_tui.live.graph import make_graph
 from stacks_tui.live.ledger import SpanRows, make_instances, make_ledger
 from stacks_tui.live.measures import kinds_of, measured, values
@@ -104,7 +104,7 @@ def _side(
 ) -> tuple[Totals, View]:
     asked = replace(view, window=side.window, tgid=side.tgid or view.tgid)
     if side.span is not None:
-        asked = replace(asked, filter=f"{view.filter} {span_term(side.span)}")
+        asked = replace(asked, filter=also(view.filter, "span", side.span))
     if not side.recording:
         return totals, asked
     if other is None:

@@ -1,4 +1,4 @@
-"""The filter of a view: terms over frames, modules, processes, threads and spans.
+"""The filter of a view: terms over frames, modules, processes, threads, spans, reasons, cgroups.
 
 Comes in: text such as `futex !process:"web server" frame:/^js::/`. Goes out: which cells pass.
 Regular expressions are RE2's, through Arrow: no pattern takes exponential time.
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from stacks_tui.errors import UsageError
 from stacks_tui.live.cells import Cells
+from stacks_tui.live.groups import NO_SPAN, cgroup_of, reasons_of_cells
 from stacks_tui.live.names import Names
 from stacks_tui.live.stacks import StackTable
 from stacks_tui.python.shown import Shown
@@ -25,11 +26,13 @@ from stacks_tui.text import valid
 Mask = npt.NDArray[np.bool_]
 
 FIELDS = ("frame", "module", "process", "thread", "span")
+"""Where a term looks that names no field."""
+NAMED_FIELDS = (*FIELDS, "reason", "cgroup")
 LONGEST = 1000
 """Characters of a filter."""
 
 _TERM = re.compile(
-    r"""\s*(?P<no>!)?(?:(?P<field>frame|module|process|thread|span)(?P<whole>[:=]))?
+    rf"""\s*(?P<no>!)?(?:(?P<field>{"|".join(NAMED_FIELDS)})(?P<whole>[:=]))?
     (?:/(?P<regex>(?:\\.|[^/\\])*)/(?=\s|$)|"(?P<quoted>[^"]*)"|(?P<plain>\S+))""",
     re.VERBOSE,
 )
@@ -43,13 +46,14 @@ class Term:
     regex: bool = False
     exclude: bool = False
     field: str = ""
-    """One of `FIELDS`; empty: any of them."""
+    """One of `NAMED_FIELDS`; empty: any of `FIELDS`."""
     whole: bool = False
     """The text is all of it (`span=`), not a part."""
 
 
 def parse(text: str) -> tuple[Term, ...]:
-    """The terms of a filter; plain text matches anywhere and whatever the case.
+    """The terms of a filter; plain text matches anywhere and whatever the case, `field=text` only
+    all of it.
 
     Raises:
         UsageError: a regular expression that RE2 can't read, or too long a text.
@@ -131,8 +135,15 @@ def _holds(
         user, kernel = stacks.paths(cells.ustack, shown), stacks.paths(cells.kstack)
         return _in_stack(user, frames, stacks) | _in_stack(kernel, frames, stacks)
     if field == "span":
-        spans = np.append(_matches(term, names.spans), False)
-        return spans[cells.span] & (cells.span >= 0)
+        none = bool(term.field) and bool(_matches(term, [NO_SPAN])[0])
+        spans = np.append(_matches(term, names.spans), none)
+        return spans[np.maximum(cells.span, -1)]
+    if field == "reason":
+        reasons, back = reasons_of_cells(cells, stacks)
+        return _matches(term, reasons)[back]
+    if field == "cgroup":
+        numbers, back = np.unique(cells.tgid, return_inverse=True)
+        return _matches(term, [cgroup_of(number, names) for number in numbers.tolist()])[back]
     numbers, back = np.unique(cells.tgid if field == "process" else cells.pid, return_inverse=True)
     told = names.commands if field == "process" else names.threads
     texts = [told.get(number, "") for number in numbers.tolist()]
@@ -163,13 +174,21 @@ def _matches(term: Term, texts: Sequence[str]) -> Mask:
     return mask
 
 
+def also(before: str, field: str, text: str) -> str:
+    """The filter with one term more: of this field, all of this text."""
+    term = f"{field}={quoted(text)}"
+    return before if term in before else f"{before} {term}".strip()
+
+
 def span_term(name: str) -> str:
     """The term that only spans of this name pass."""
-    return "span=" + quoted(name)
+    return also("", "span", name)
 
 
 def quoted(name: str) -> str:
     """A text as a term has it: between quotes, or as a regular expression if it has quotes."""
+    if _PLAIN.fullmatch(name):
+        return name
     if '"' not in name:
         return f'"{name}"'
     return f"/^{''.join(_literal(char) for char in name)}$/"
@@ -181,4 +200,5 @@ def _literal(char: str) -> str:
     return "(?s:.)" if char.isspace() or char in '/"\0' else char
 
 
+_PLAIN = re.compile(r"[\w.:@<>,~*+-]+", re.ASCII)
 _SPECIAL = frozenset("\\.^$*+?{}[]()|")

@@ -125,7 +125,7 @@ def grouped(material: Material, view: View) -> Groups:
     if group is Group.THREAD:
         return _by_thread(material)
     if group is Group.CGROUP:
-        return _by_label(material, cells.tgid.astype(np.int64), _cgroup, "c")
+        return _by_label(material, cells.tgid.astype(np.int64), cgroup_of, "c")
     if group is Group.SPAN:
         return _by_label(material, cells.span.astype(np.int64), _span, "s")
     return _by_reason(material)
@@ -187,19 +187,23 @@ def _by_thread(material: Material) -> Groups:
     return Groups(codes, len(unique), about)
 
 
-def _by_reason(material: Material) -> Groups:
-    cells = material.cells
+def reasons_of_cells(cells: Cells, stacks: StackTable) -> tuple[list[str], npt.NDArray[np.intp]]:
+    """Why threads waited: reasons (not each once), and by cell the place of its reason."""
     waits = (cells.kind == Kind.WAIT) | (cells.kind == Kind.SWITCH)
-    paths = material.stacks.paths(cells.kstack)
+    paths = stacks.paths(cells.kstack)
     both = (paths.astype(np.int64) << 8) | (cells.state.astype(np.int64) & 0xFF)
     unique, back = np.unique(np.where(waits, both, np.int64(1) << 48), return_inverse=True)
     states = [_state(code & 0xFF) for code in unique.tolist()]
     known = np.where(unique == 1 << 48, NONE, unique >> 8).astype(np.int32)
-    reasons = material.stacks.reasons(known, states)
     labels = [
         NO_WAIT if code == 1 << 48 else told
-        for code, told in zip(unique.tolist(), reasons, strict=True)
+        for code, told in zip(unique.tolist(), stacks.reasons(known, states), strict=True)
     ]
+    return labels, back
+
+
+def _by_reason(material: Material) -> Groups:
+    labels, back = reasons_of_cells(material.cells, material.stacks)
     return _merged(labels, back, "r")
 
 
@@ -243,7 +247,8 @@ def _thread(pid: int, names: Names) -> str:
     return names.threads.get(pid) or UNKNOWN
 
 
-def _cgroup(tgid: int, names: Names) -> str:
+def cgroup_of(tgid: int, names: Names) -> str:
+    """What the cgroup of a process is called."""
     row = names.processes.get(tgid)
     return (row.cgroup if row is not None else None) or NO_CGROUP
 

@@ -103,7 +103,7 @@ def gauges(
         step_s: how long a step is.
         resident: bytes by step; the last is now.
         kinds: those that are measured.
-        whole: values are of all steps, else of the last.
+        whole: values are of all steps (resident bytes: the most), else of the last.
     """
     cpu = Kind.PROFILE if Kind.PROFILE in kinds else Kind.SWITCH
 
@@ -126,6 +126,6 @@ def gauges(
         gauge("cpu", ns[cpu], 1e9, (cpu,)),
         gauge("blocked", blocked, 1e9, (Kind.WAIT,)),
         gauge("runnable", amounts[Kind.WAIT], 1e9, (Kind.WAIT,)),
-        Gauge("rss", now, resident, Kind.RSS in kinds),
+        Gauge("rss", max(resident) if whole and resident else now, resident, Kind.RSS in kinds),
         *(gauge(name, amounts[list(of)].sum(axis=0), 1.0, of) for name, of in byte.items()),
     )

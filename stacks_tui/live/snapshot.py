@@ -45,7 +45,8 @@ class Gauge:
     """`cpu`, `blocked`, `runnable` (1.0: one thread all the time), `rss` (bytes), `read`, `write`
     (of files), `received`, `sent` (bytes per second)."""
     value: float
-    """Of the last whole second; `rss`: now. Of a reopened recording: over the window."""
+    """Of the last whole second; `rss`: now. Of a reopened recording: over the window; `rss`: the
+    most."""
     past: tuple[float, ...] = ()
     """By second, oldest first, at most 60; a reopened recording's: 60 equal parts of the window."""
     measured: bool = True

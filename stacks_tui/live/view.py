@@ -137,8 +137,8 @@ class View:
     """Which frames of Python programs."""
     filter: str = ""
     """Terms that must all hold (`live.filters`): `text`, `!text`, `/regex/`, `!/regex/`, with
-    `frame:`, `module:`, `process:`, `thread:` or `span:` before it to look there only, `span=` to
-    be all of it."""
+    `frame:`, `module:`, `process:`, `thread:`, `span:`, `reason:` or `cgroup:` before it to look
+    there only, with `=` in place of the colon to be all of it."""
     tgid: int = 0
     """Only this process; 0: all."""
     pid: int = 0

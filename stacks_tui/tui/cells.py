@@ -40,12 +40,17 @@ def shorten(name: str, cells: int) -> str:
         return fit(name, cells)
     head = (cells - 1) * 2 // 3
     tail = cells - 1 - head
+    return set_cell_size(name[:head], head).rstrip() + ELLIPSIS + _last(name, tail)
+
+
+def _last(text: str, cells: int) -> str:
+    """As much of the end as these cells hold."""
     end = ""
-    for char in reversed(name[-tail:]):
-        if cell_len(char + end) > tail:
+    for char in reversed(text[-cells:]):
+        if cell_len(char + end) > cells:
             break
         end = char + end
-    return set_cell_size(name[:head], head).rstrip() + ELLIPSIS + end
+    return end
 
 
 def tail_of(path: str, cells: int) -> str:
@@ -54,7 +59,7 @@ def tail_of(path: str, cells: int) -> str:
         return path
     if cells <= 1:
         return ELLIPSIS[:cells]
-    return ELLIPSIS + path[-(cells - 1) :]
+    return ELLIPSIS + _last(path, cells - 1)
 
 
 @lru_cache(2048)

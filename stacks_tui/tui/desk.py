@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stacks_tui.live.filters import span_term
+from stacks_tui.live.filters import also
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.python.shown import Shown
@@ -225,38 +225,18 @@ def _after(now: Any, choices: tuple[Any, ...]) -> Any:
 
 def drill(view: View, label: str, tgid: int, pid: int) -> dict[str, Any] | None:
     """What enter on a row of this group narrows to; None: the row has a stack to show."""
+    if label.startswith("[no ") and view.group in (Group.LEAF, Group.MODULE):
+        return None
     match view.group:
         case Group.PROCESS | Group.THREAD if tgid:
             thread = pid if view.group is Group.THREAD else 0
             return {"group": Group.STACK, "tgid": tgid, "pid": thread}
         case Group.LEAF:
-            return {"group": Group.STACK, "filter": with_term(view.filter, "frame", label)}
+            return {"group": Group.STACK, "filter": also(view.filter, "frame", label)}
         case Group.MODULE:
-            return {"group": Group.STACK, "filter": with_term(view.filter, "module", label)}
-        case Group.SPAN:
-            term = span_term(label)
-            narrowed = view.filter if term in view.filter else f"{view.filter} {term}".strip()
-            return {"group": Group.STACK, "filter": narrowed}
+            return {"group": Group.STACK, "filter": also(view.filter, "module", label)}
+        case Group.SPAN | Group.REASON | Group.CGROUP:
+            term = also(view.filter, view.group.value, label)
+            return {"group": Group.STACK, "filter": term}
         case _:
             return None
-
-
-def with_term(before: str, field_name: str, label: str) -> str:
-    """The filter with one term more, which looks only for this text in this field."""
-    plain = f'"{label}"' if '"' not in label else f"/{_escaped(label)}/"
-    term = f"{field_name}:{plain}"
-    return before if term in before else f"{before} {term}".strip()
-
-
-def _escaped(label: str) -> str:
-    """A regular expression without spaces or slashes that matches the text."""
-    special = set("\\.^$*+?{}[]()|")
-    out = []
-    for char in label:
-        if char in special:
-            out.append("\\" + char)
-        elif char.isspace() or char in '/"':
-            out.append(".")
-        else:
-            out.append(char)
-    return "".join(out)

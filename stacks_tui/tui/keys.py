@@ -33,14 +33,14 @@ class Key:
 def _toggles() -> tuple[Key, ...]:
     return tuple(
         Key(
-            f"kind.{program.name}",
+            f"kind.{one.name}",
             str(at),
-            f"collect('{program.name}')",
-            program.name,
-            f"collect {program.name} events, or stop collecting them",
+            f"collect('{one.name}')",
+            one.name,
+            f"collect {one.name} events and look at them, or stop",
             "Collecting",
         )
-        for at, program in enumerate(PROGRAMS, 1)
+        for at, one in enumerate(PROGRAMS, 1)
     )
 
 
@@ -74,6 +74,7 @@ KEYS: tuple[Key, ...] = (
         "Views",
     ),
     Key("tab.next", "tab", "next_tab(1)", "kind", "what is measured: next tab", "What and when"),
+    Key("tab.choose", "x", "choose_tab", "what", "what is measured, from a list", "What and when"),
     Key("tab.previous", "shift+tab", "next_tab(-1)", "tab", "the tab before", "What and when"),
     Key("view.window", "w", "next_window(1)", "window", "a longer window", "What and when"),
     Key("view.window_back", "W", "next_window(-1)", "window", "a shorter window", "What and when"),

@@ -24,6 +24,19 @@ SILENT = frozenset(
 )  # fmt: skip
 """Frames of the kernel that stand in every wait, wake-up or call."""
 
+QUIET = frozenset(
+    {
+        "__lll_lock_wait", "__lll_lock_wait_private", "__lll_lock_wake", "__lll_lock_wake_private",
+        "lll_mutex_lock_optimized", "futex_wait", "__futex_abstimed_wait_common",
+        "__futex_abstimed_wait_common64", "__futex_abstimed_wait_cancelable64",
+        "__futex_lock_pi64", "__internal_syscall_cancel", "__syscall_cancel",
+        "__syscall_cancel_arch", "__syscall_cancel_arch_end", "syscall_cancel",
+        "__pthread_mutex_unlock_usercnt", "__GI___pthread_mutex_unlock_usercnt",
+        "__pthread_cond_wait_common", "pthread_cond_wait_common",
+    }
+)  # fmt: skip
+"""Functions of libc between the call that a program makes (`pthread_mutex_lock`) and the kernel."""
+
 _ENTRIES = ("entry_SYSCALL", "asm_", "ret_from_fork", "entry_INT80")
 
 
@@ -45,11 +58,38 @@ def telling(names: Sequence[str]) -> str:
     return ""
 
 
+def speaking(names: Sequence[str]) -> Sequence[str]:
+    """Of a user's frames those from the call on that the program made."""
+    at = 0
+    while at + 1 < len(names) and names[at].partition("@")[0].removeprefix("__GI_") in QUIET:
+        at += 1
+    return names[at:]
+
+
+def waking(frames: Sequence[FrameInfo]) -> tuple[str, Sequence[str]]:
+    """What woke a thread, from the waker's stack: the kernel's frame that says it, and the
+    functions of the program that did. Of an interrupt there are none: it only came upon them."""
+    names = [frame.name for frame in frames]
+    entered = boundary(names)
+    if entered and names[entered - 1].startswith("asm_"):
+        return "an interrupt", ()
+    return telling(names[:entered] if entered else names), speaking(names[entered:])
+
+
+def marked(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
+    """The waker's frames, with those of the kernel marked."""
+    entered = boundary([frame.name for frame in frames])
+    return [replace(frame, kernel=at < entered) for at, frame in enumerate(frames)]
+
+
 def condensed(frames: Sequence[FrameInfo], room: int) -> list[FrameInfo]:
-    """The frames; if they need more lines than there are, the kernel's part as one."""
+    """The frames; if they need more lines than there are, the kernel's part as one, and what of
+    libc only leads there left out."""
     kernel = [frame for frame in frames if frame.kernel]
     user = [frame for frame in frames if not frame.kernel]
     if len(frames) <= room or len(kernel) < 3 or not user:
         return list(frames)
     name = telling([frame.name for frame in kernel]) or kernel[0].name
+    if 1 + len(user) > room:
+        user = user[len(user) - len(speaking([frame.name for frame in user])) :]
     return [replace(kernel[0], name=f"{name}  (and {len(kernel) - 1} more of the kernel)"), *user]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from stacks_tui import text
 from stacks_tui.live import measures
 from stacks_tui.live.snapshot import Processes, ProcessRow, Row, Table
-from stacks_tui.live.view import Group, Measure, Tab, View
+from stacks_tui.live.view import Group, Measure, StackPart, Tab, View
 from stacks_tui.tui import plumbing, words
 from stacks_tui.tui.cells import Piece, bar, fit
 from stacks_tui.tui.widgets.table import Column, Line
@@ -53,15 +53,20 @@ def columns(view: View, chosen: Sequence[str] = ()) -> tuple[Column, ...]:
         if view.tab is not Tab.CPU and view.measure is not Measure.COUNT
         else None,
         wide,
-        Column("module", "module", 18, leave=1)
-        if view.group in (Group.STACK, Group.LEAF, Group.WAKER)
-        else None,
+        Column("module", "module", 18, leave=1) if _has_module(view) else None,
     ]
     return tuple(
         one
         for one in found
         if one and (not chosen or one.key in chosen or one.key in ("label", "own"))
     )
+
+
+def _has_module(view: View) -> bool:
+    """Whether the leaf's module tells anything: of waits and calls it is the kernel's."""
+    if view.group is Group.STACK:
+        return view.tab in _PLAIN or view.stack_part is StackPart.USER
+    return view.group in (Group.LEAF, Group.WAKER)
 
 
 def title_of_own(view: View) -> str:
@@ -164,7 +169,7 @@ def label(row: Row, group: Group, *, plain: bool = True) -> str | tuple[Piece, .
     if entered and entered < len(names):
         does = plumbing.telling(names[:entered])
         pieces = [(f"{text.printable(does[:80])} │ ", "kernel")] if does else []
-        names = names[entered:]
+        names = tuple(plumbing.speaking(names[entered:]))
     leaf = text.printable(names[0][:_LONGEST])
     pieces.append((leaf, "leaf"))
     if group is Group.WAKER and row.label and row.label != names[0]:

@@ -74,10 +74,8 @@ def lines(
     else:
         names = list(detail.frames)
     room = height - 1
-    waker = detail.waker if detail is not None and detail.key == row.key else ()
-    if waker and room >= 6:
-        waker = tuple(plumbing.condensed(waker, 2))
-        room -= min(4, len(waker) + 1)
+    woken = _woken(detail, width, room) if detail is not None and detail.key == row.key else ()
+    room -= len(woken)
     names = plumbing.condensed(names, room)
     shown = names if len(names) <= room else names[: max(0, room - 1)]
     found += [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(shown)]
@@ -85,11 +83,28 @@ def lines(
         rest = len(names) - len(shown)
         last = shorten(text.printable(names[-1].name[:_LONGEST]), max(8, width - 44))
         found.append(((f" … {rest} more callers, up to {last}  ", "dim"), ("enter: all", "key")))
-    if waker and height - 1 >= 6:
-        found.append(((" woken by", "head"),))
-        space = max(1, height - len(found))
-        found += [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(waker[:space])]
-    return tuple(found[:height])
+    return (*found[: height - len(woken)], *woken)
+
+
+_FEW_LINES = 10
+"""Below that the waker has one line."""
+
+
+def _woken(detail: Detail, width: int, room: int) -> tuple[PaperLine, ...]:
+    """Who woke it: one line, or where there is room some frames."""
+    if not detail.waker or room < 3:
+        return ()
+    if room < _FEW_LINES:
+        how, names = plumbing.waking(detail.waker)
+        pieces = [(" woken by ", "head")]
+        if how:
+            pieces.append((text.printable(how) + (" │ " if names else ""), "kernel"))
+        rest = width - sum(len(part) for part, _ in pieces)
+        callers = " ← ".join(text.printable(name[:200]) for name in names)
+        return ((*pieces, (fit(callers, max(8, rest)), "leaf")),)
+    frames = plumbing.condensed(plumbing.marked(detail.waker), 3)[:4]
+    lines_of_it = [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(frames)]
+    return (((" woken by", "head"),), *lines_of_it)
 
 
 def whole(detail: Detail, width: int) -> tuple[PaperLine, ...]:

@@ -157,6 +157,11 @@ def _term(term: filters.Term, shown: Shown) -> str:
             for side in ("u", "k")
         )
 
+    if term.field == "reason":
+        return "true  -- reasons of waits are named by the screen alone"
+    if term.field == "cgroup":
+        of = "select any_value(cgroup) from processes p where p.tgid = e.tgid"
+        return f"not {holds(f'({of})')}" if term.exclude else holds(f"({of})")
     parts = {
         "frame": f"coalesce({in_frames('name')}, false)",
         "module": f"coalesce({in_frames('module')}, false)",

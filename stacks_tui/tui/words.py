@@ -27,15 +27,18 @@ TAB_ORDER = tuple(tab for tab, _, _ in TABS)
 
 PROGRAM_OF_TAB = {
     Tab.CPU: "profile",
-    Tab.SLICES: "switch",
     Tab.BLOCKED: "switch",
     Tab.RUNNABLE: "switch",
+    Tab.SLICES: "switch",
     Tab.RSS: "rss",
     Tab.BLOCK: "block",
     Tab.VFS: "vfs",
     Tab.NET: "net",
     Tab.SPANS: "usdt",
 }
+
+FIRST_TAB = {program: tab for tab, program in reversed(PROGRAM_OF_TAB.items())}
+"""What one looks at when a program of `-p` is switched on."""
 
 KINDS_OF_TAB: dict[Tab, tuple[str, ...]] = {
     Tab.BLOCK: ("blk_read", "blk_write"),

@@ -11,6 +11,7 @@ from scenes import BEGAN, SECOND, Scene, live_app, recording_app
 from textual.pilot import Pilot
 
 from stacks_tui.config import Config
+from stacks_tui.kinds import PROGRAMS
 from stacks_tui.live.snapshot import Collecting
 from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View, Window
 from stacks_tui.python.shown import Shown
@@ -23,7 +24,7 @@ from stacks_tui.session.protocol import (
     SetView,
     Stop,
 )
-from stacks_tui.tui import keys
+from stacks_tui.tui import keys, words
 from stacks_tui.tui.app import Left, StacksApp
 from stacks_tui.tui.screens.dialogs import Choose, Read
 from stacks_tui.tui.screens.targets import Candidate, TargetsScreen
@@ -66,6 +67,10 @@ def asked_after(*pressed: str, tab: Tab = Tab.CPU, app: StacksApp | None = None)
         ("tab", {"tab": Tab.BLOCKED}),
         ("shift+tab", {"tab": Tab.SLICES}),
         ("w", {"window": Window(60)}),
+        ("x 6", {"tab": Tab.VFS}),
+        ("x v", {"tab": Tab.VFS}),
+        ("x s escape", {"tab": Tab.CPU}),
+        ("tab g r", {"tab": Tab.BLOCKED, "group": Group.REASON}),
         ("W", {"window": Window(0)}),
         ("w w w", {"window": Window(0)}),
         ("u", {"stack_part": StackPart.USER}),
@@ -136,7 +141,7 @@ def test_the_palette_finds_what_keys_do() -> None:
     on_screen(app, steps)
 
 
-@pytest.mark.parametrize("digit", range(1, 7))
+@pytest.mark.parametrize("digit", range(1, len(PROGRAMS) + 1))
 def test_digits_switch_kinds_for_true(digit: int) -> None:
     scene = Scene()
     app = live_app(scene)
@@ -152,17 +157,19 @@ def test_digits_switch_kinds_for_true(digit: int) -> None:
         assert last == DropProgram(program.program)
     else:
         assert last == SetProgram(program.spec)
+        assert words.PROGRAM_OF_TAB[app.main.desk.view.tab] == program.program
 
 
-def test_a_recording_switches_nothing() -> None:
+def test_a_recording_switches_nothing_and_shows_what_the_digit_is_of() -> None:
     scene = Scene()
     app = recording_app(scene)
 
     async def steps(pilot: Pilot[Left]) -> None:
-        await pilot.press("1", "space")
+        await pilot.press("5", "space")
         await pilot.pause()
 
     on_screen(app, steps)
+    assert app.main.desk.view.tab is Tab.VFS
     assert not [one for one in scene.sent if isinstance(one, SetProgram | DropProgram)]
     assert app.main.desk.paused is None
 

@@ -13,6 +13,7 @@ from stacks_tui.kinds import Kind
 from stacks_tui.live import buckets
 from stacks_tui.live import model as model_module
 from stacks_tui.live.answers import Answer, answer
+from stacks_tui.live.filters import parse
 from stacks_tui.live.model import LiveModel
 from stacks_tui.live.snapshot import Graph, Histogram, Processes, Table, Timeline
 from stacks_tui.live.view import (
@@ -27,6 +28,7 @@ from stacks_tui.live.view import (
     Window,
 )
 from stacks_tui.python.shown import Shown
+from stacks_tui.tui.desk import drill
 
 SECONDS = 130
 
@@ -311,6 +313,24 @@ def test_a_filter_holds_for_every_event(
     )
     assert wanted > 0
     assert table(model, View(window=ALL, filter=text)).total == wanted
+
+
+@pytest.mark.parametrize(
+    "group", [Group.REASON, Group.CGROUP, Group.LEAF, Group.MODULE, Group.SPAN]
+)
+def test_what_a_row_opens_adds_up_to_the_row(model: LiveModel, group: Group) -> None:
+    view = View(tab=Tab.BLOCKED, group=group, window=ALL)
+    rows = [row for row in table(model, view).rows if not row.label.startswith("[no ")]
+    rows = rows if group is not Group.SPAN else list(table(model, view).rows)
+    assert rows or group is Group.CGROUP
+    for row in rows:
+        opened = drill(view, row.label, row.tgid, row.pid)
+        assert opened is not None
+        assert table(model, _with(view, **opened)).total == row.total, row.label
+        (term,) = parse(opened["filter"])
+        without = _with(view, filter=f"!{opened['filter']}")
+        assert table(model, without).total == table(model, view).total - row.total
+        assert term.field in ("reason", "cgroup", "frame", "module", "span")
 
 
 def test_a_bad_filter_is_told(model: LiveModel) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from live_events import story
 from stacks_tui.errors import UsageError
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, OTHER, OTHER_PID, UNNAMED
-from stacks_tui.live.filters import LONGEST, Term, parse
+from stacks_tui.live.filters import LONGEST, Term, also, parse
 from stacks_tui.live.keys import KEY, Keys, binned, coarser, keys_of
 from stacks_tui.live.reasons import NO_STACK, PREEMPTED, UNKNOWN, reason
 from stacks_tui.live.rhythm import MOST_STEPS, Rhythm, gauges
@@ -118,10 +120,28 @@ def test_the_terms_of_a_filter() -> None:
         Term("x", field="thread"),
         Term("y", field="span"),
     )
+    assert parse('frame=read !module="a b" frame=""') == (
+        Term("read", field="frame", whole=True),
+        Term("a b", exclude=True, field="module", whole=True),
+    )
     assert parse('""') == parse("  ") == ()
     assert parse("!") == (Term("!"),)
     assert parse("/usr/lib") == (Term("/usr/lib"),)
     assert parse("other:thing") == (Term("other:thing"),)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["main", "operator new(unsigned long)", 'a "b" c', "x/y[z]*", "/usr/x/", "/x/", "=", "a\tb"],
+)
+def test_a_row_becomes_a_term_that_finds_it(label: str) -> None:
+    (term,) = parse(also("", "frame", label))
+    assert term.field == "frame"
+    if term.regex:
+        assert re.fullmatch(term.text, label)
+    else:
+        assert (term.text, term.whole) == (label, True)
+    assert also(also("x", "frame", label), "frame", label) == also("x", "frame", label)
 
 
 @pytest.mark.parametrize("text", ["/[/", "frame:/a{2,1}/", "/(?P<x/", "x" * (LONGEST + 1)])

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from stacks_tui.live.filters import parse
 from stacks_tui.live.snapshot import FrameInfo, Graph, Node
 from stacks_tui.live.view import Group, Panel, Side, Tab, View, Window
 from stacks_tui.text import printable
 from stacks_tui.tui import cells, layout, plumbing
-from stacks_tui.tui.desk import Desk, with_term
-from stacks_tui.tui.screens.dialogs import Option, narrowed
+from stacks_tui.tui.desk import Desk
+from stacks_tui.tui.screens.dialogs import Option, narrowed, pointed_at
 from stacks_tui.tui.widgets.bar import Spot, arrange
 
 
@@ -117,18 +115,6 @@ def test_marks_lead_to_a_comparison_and_out_of_it() -> None:
     assert desk.view.sort == "own"
 
 
-@pytest.mark.parametrize("label", ["main", "operator new(unsigned long)", 'a "b" c', "x/y[z]*"])
-def test_a_row_becomes_a_term_that_finds_it(label: str) -> None:
-    import re
-
-    (term,) = parse(with_term("", "frame", label))
-    assert term.field == "frame"
-    if term.regex:
-        assert re.search(term.text, label)
-    else:
-        assert term.text == label
-
-
 def test_the_kernels_part_is_one_telling_frame_where_room_lacks() -> None:
     kernel = [
         "__schedule",
@@ -146,6 +132,33 @@ def test_the_kernels_part_is_one_telling_frame_where_room_lacks() -> None:
     short = plumbing.condensed(frames, 4)
     assert [frame.name.partition(" ")[0] for frame in short] == ["futex_do_wait", "lock", "main"]
     assert plumbing.condensed(frames, 7) == frames
+
+
+def test_a_stack_begins_with_the_call_that_the_program_made() -> None:
+    user = ["__lll_lock_wait", "pthread_mutex_lock@@GLIBC_2.2.5", "post", "main"]
+    assert list(plumbing.speaking(user)) == user[1:]
+    assert list(plumbing.speaking(user[:1])) == user[:1]
+    kernel = [FrameInfo("do_futex", kernel=True)] * 3
+    shown = plumbing.condensed([*kernel, *map(FrameInfo, user)], 4)
+    assert [frame.name.partition(" ")[0] for frame in shown[1:]] == user[1:]
+
+
+def test_a_waker_is_told_by_what_it_did() -> None:
+    names = ["bpf_prog_1_on_waking", "try_to_wake_up", "futex_wake", "entry_SYSCALL_64"]
+    stack = [FrameInfo(name) for name in [*names, "__lll_lock_wake", "unlock", "post"]]
+    assert plumbing.waking(stack) == ("futex_wake", ["unlock", "post"])
+    assert [frame.kernel for frame in plumbing.marked(stack)] == [True] * 4 + [False] * 3
+    timer = [FrameInfo(name) for name in ("hrtimer_wakeup", "asm_sysvec_apic_timer", "innocent")]
+    assert plumbing.waking(timer) == ("an interrupt", ())
+
+
+def test_a_digit_or_a_first_letter_points_at_an_option() -> None:
+    options = [Option(1, "stack"), Option(2, "span"), Option(3, "reason")]
+    assert [one.key for one in pointed_at(options, "2")] == [2]
+    assert [one.key for one in pointed_at(options, "R")] == [3]
+    assert [one.key for one in pointed_at(options, "s")] == [1, 2]
+    assert not pointed_at(options, "9") and not pointed_at(options, "0")
+    assert not pointed_at(options, "")
 
 
 def test_narrowing_finds_words_then_letters() -> None:

@@ -41,6 +41,17 @@ def next_tab(screen: MainScreen, step: int) -> None:
     screen.ask(screen.desk.next_tab(step))
 
 
+def choose_tab(screen: MainScreen) -> None:
+    """Choose what is measured from a list."""
+    options = [Option(tab, name, says) for tab, name, says in words.TABS]
+
+    def chosen(found: object) -> None:
+        if isinstance(found, Tab):
+            tab(screen, found.value)
+
+    screen.app.push_screen(Choose("what is measured", options, screen.desk.view.tab), chosen)
+
+
 def threads(screen: MainScreen) -> None:
     """Processes or threads."""
     if screen.desk.view.panel is Panel.PROCESSES:

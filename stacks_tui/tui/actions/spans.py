@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stacks_tui import text
-from stacks_tui.live.filters import span_term
+from stacks_tui.live.filters import also
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
 from stacks_tui.live.view import Group, Panel, Tab
 from stacks_tui.tui import ledger
@@ -45,9 +45,7 @@ def open_row(screen: MainScreen) -> None:
     if row is None:
         _read_deadlock(screen)
         return
-    narrowed = desk.view.filter
-    if span_term(row.name) not in narrowed:
-        narrowed = f"{narrowed} {span_term(row.name)}".strip()
+    narrowed = also(desk.view.filter, "span", row.name)
     if isinstance(row, SpanRow):
         desk.go(filter=narrowed, instances=True, sort="duration_ns", reverse=False, selected="")
     else:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from stacks_tui.kinds import PROGRAM_BY_NAME
 from stacks_tui.live.snapshot import Collecting
 from stacks_tui.session.protocol import DropProgram, SetProgram, SetRefresh
+from stacks_tui.tui import words
+from stacks_tui.tui.actions import moves
 from stacks_tui.tui.screens.dialogs import Read
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _FURTHEST_S = 600
 
 
 def collect(screen: MainScreen, name: str) -> None:
-    """Collect these events, or stop."""
+    """Collect these events and look at them, or stop; of a recording: look at them."""
     snap = screen.snap
     if snap is None:
         return
@@ -30,13 +32,14 @@ def collect(screen: MainScreen, name: str) -> None:
     if program is None:
         screen.notify(f"{name} can't be collected by this version", severity="warning")
     elif not screen.stacks.live:
-        screen.notify("a recording can't collect more", severity="warning", markup=False)
+        moves.tab(screen, words.FIRST_TAB[name].value)
     elif program.state is Collecting.ON:
         screen.stacks.send(DropProgram(name))
         screen.notify(f"{name} off; the gap is kept in the recording", markup=False)
     else:
         screen.stacks.send(SetProgram(program.spec or _with_stacks(name)))
         screen.notify(f"{name} on", markup=False)
+        moves.tab(screen, words.FIRST_TAB[name].value)
 
 
 def pause(screen: MainScreen) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -31,7 +31,8 @@ class Option:
 
 
 class Choose(ModalScreen[Hashable | None]):
-    """A list; typing narrows it where it is long."""
+    """A list; typing narrows it where it is long. In a short one a digit chooses, and so does the
+    letter with which one name alone begins."""
 
     DEFAULT_CSS = """
     Choose { align: center middle; background: $background 50%; }
@@ -77,13 +78,21 @@ class Choose(ModalScreen[Hashable | None]):
 
     def _show(self, options: Sequence[Option]) -> None:
         wide = max((text.cell_width(one.name) for one in options), default=10)
-        columns = (Column("name", "", min(40, max(10, wide))), Column("says", "", 0))
+        columns = (
+            Column("digit", "", 0 if self._narrow else 1),
+            Column("name", "", min(40, max(10, wide))),
+            Column("says", "", 0),
+        )[self._narrow :]
         lines = [
             Line(
                 one.key,
-                (((text.printable(one.name), "leaf"),), ((text.printable(one.says), "caller"),)),
+                (
+                    ((str(at) if at <= 9 else " ", "pinned"),),
+                    ((text.printable(one.name), "leaf"),),
+                    ((text.printable(one.says), "caller"),),
+                )[self._narrow :],
             )
-            for one in options
+            for at, one in enumerate(options, 1)
         ]
         table = self.query_one("#options", Table)
         table.show(columns, lines, empty="nothing matches")
@@ -92,6 +101,13 @@ class Choose(ModalScreen[Hashable | None]):
     def action_step(self, rows: int) -> None:
         """Move, also while one types."""
         self.query_one("#options", Table).action_step(rows)
+
+    def on_key(self, event: events.Key) -> None:
+        """A digit or a first letter chooses."""
+        found = [] if self._narrow else pointed_at(self._options, event.character or "")
+        if len(found) == 1:
+            event.stop()
+            self.dismiss(found[0].key)
 
     def action_leave(self) -> None:
         """Choose nothing."""
@@ -110,6 +126,13 @@ class Choose(ModalScreen[Hashable | None]):
     @on(Table.Activated, "#options")
     def _activated(self, event: Table.Activated) -> None:
         self.dismiss(event.line.key)
+
+
+def pointed_at(options: Sequence[Option], char: str) -> list[Option]:
+    """The option of this digit, or those that begin with this letter."""
+    if char.isascii() and char.isdigit():
+        return list(options[int(char) - 1 : int(char)]) if char != "0" else []
+    return [one for one in options if char.isalpha() and one.name.lower().startswith(char.lower())]
 
 
 def narrowed(options: Sequence[Option], sought: str) -> list[Option]:

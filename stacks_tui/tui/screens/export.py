@@ -20,8 +20,10 @@ from textual.widgets import Input, ProgressBar, Static
 
 from stacks_tui import text
 from stacks_tui.errors import StacksError
+from stacks_tui.live.filters import parse
 from stacks_tui.live.snapshot import Snapshot
-from stacks_tui.live.view import Measure, Side, Tab, View
+from stacks_tui.live.view import Measure, Side, StackPart, Tab, View
+from stacks_tui.tui import words
 from stacks_tui.tui.widgets.table import Column, Line, Table
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ TRACED: dict[Tab, tuple[str, ...]] = {
 """Which queries of `sql/trace` a tab adds to the usual ones."""
 _WAIT_S = 0.3
 """How long a format is looked at before its file is worked out."""
+
+_SELECTED = {"process": "command", "thread": "thread", "span": "span"}
+"""By field of a filter's term: what of an export's selection says the same, of the whole name."""
 
 _COLUMNS = (Column("format", "format", 16), Column("says", "what one gets, and what opens it", 0))
 
@@ -92,16 +97,15 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
         end=end,
     )
     lacks = []
-    filters = view.filter.split()
-    for term in filters:
-        if term.startswith("process:") and selection.command is None:
-            selection = replace(selection, command=term.removeprefix("process:"))
-        elif term.startswith("thread:") and selection.thread is None:
-            selection = replace(selection, thread=term.removeprefix("thread:"))
-        elif term.startswith("span:") and selection.span is None:
-            selection = replace(selection, span=term.removeprefix("span:"))
+    for term in parse(view.filter):
+        name = _SELECTED.get(term.field)
+        if name and term.whole and not term.exclude and getattr(selection, name) is None:
+            same: dict[str, Any] = {name: term.text}
+            selection = replace(selection, **same)
         else:
-            lacks.append(f"the filter {term!r}")
+            lacks.append(f"the filter {term.text!r}")
+    if view.stack_part is not StackPart.BOTH:
+        lacks.append(f"that only the {words.PART_NAME[view.stack_part]} is shown")
     queries = queries_of(view) if form.wants is Samples else ()
     if form.wants is Trace:
         usual = DEFAULT_QUERIES[TRACES]

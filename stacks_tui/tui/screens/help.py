@@ -12,7 +12,7 @@ from stacks_tui.tui.widgets.paper import PaperLine
 _PANEL = {
     "table": (
         "Each row is a call path or what it was grouped by (g). enter opens a row: its whole "
-        "stack, or the stacks of that function, module, process, thread or span."
+        "stack, or the stacks of that function, module, process, thread, reason, cgroup or span."
     ),
     "tree": "Who calls whom: enter opens and closes. i turns it round, from leaf to callers.",
     "flame": (
@@ -83,7 +83,8 @@ def lines(panel: str, view: View, taste: Mapping[str, str], width: int) -> list[
     found += [(), ((" Filter", "head"),)]
     prose(
         "Words that must all hold, anywhere in the stack or its process: text, !text to exclude, "
-        "/regex/. frame: module: process: thread: span: before a word looks there only."
+        "/regex/. frame: module: process: thread: span: reason: cgroup: before it "
+        "looks there only; = in place of the colon: exactly this name."
     )
     prose("^p: all of this by name. Keys and themes are set in config.toml (see the README).")
     return found

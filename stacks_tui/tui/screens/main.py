@@ -325,6 +325,7 @@ class MainScreen(Screen[None]):
     action_panel = moves.panel
     action_tab = moves.tab
     action_next_tab = moves.next_tab
+    action_choose_tab = moves.choose_tab
     action_threads = moves.threads
     action_next_window = moves.next_window
     action_choose_window = moves.choose_window

@@ -50,7 +50,7 @@ class FilterLine(Input):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="text  !text  /regex/  frame: module: process: thread: span:",
+            placeholder="text !text /regex/ frame: module: process: thread: span: reason: cgroup:",
             id="filter",
             select_on_focus=False,
         )
