@@ -16,7 +16,7 @@ from stacks_tui.live.cells import Cells, empty, joined
 from stacks_tui.live.filters import also, parse, passing
 from stacks_tui.live.graph import make_graph
 from stacks_tui.live.ledger import SpanRows, make_instances, make_ledger
-from stacks_tui.live.measures import kinds_of, measured, values
+from stacks_tui.live.measures import kinds_of, leaves_out_nothings, measured, values
 from stacks_tui.live.panels import make_histogram, make_processes
 from stacks_tui.live.snapshot import Detail, FrameInfo, Panels, Timeline
 from stacks_tui.live.stacks import StackTable
@@ -129,6 +129,8 @@ def _part(totals: Totals, view: View) -> _Part:
     mask = np.ones(len(cells), np.bool_)
     if terms:
         mask = passing(cells, terms, totals.stacks, totals.names, view.shown)
+    if leaves_out_nothings(view) and view.panel is not Panel.PROCESSES:
+        mask &= values(cells, view) != 0
     if view.tgid:
         mask &= cells.tgid == view.tgid
     if view.pid:

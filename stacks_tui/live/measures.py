@@ -74,6 +74,12 @@ def unit_of(view: View) -> str:
     return TABS[view.tab].unit
 
 
+def leaves_out_nothings(view: View) -> bool:
+    """Whether only events count of which there is something: most waits are blocked or runnable, not
+    both."""
+    return view.tab in (Tab.BLOCKED, Tab.RUNNABLE) and view.measure is Measure.MAIN
+
+
 def values(cells: Cells, view: View) -> Ints:
     """What the view adds up, by cell."""
     return measured(view, cells.count, cells.duration, cells.amount)

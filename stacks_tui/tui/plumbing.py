@@ -19,7 +19,9 @@ SILENT = frozenset(
         "__cond_resched", "try_to_wake_up", "wake_up_q", "default_wake_function",
         "exit_to_user_mode_loop", "irqentry_exit_to_user_mode", "do_syscall_64",
         "syscall_exit_work", "syscall_trace_enter", "syscall_exit_to_user_mode",
-        "syscall_exit_to_user_mode_prepare", "__schedule_loop",
+        "syscall_exit_to_user_mode_prepare", "__schedule_loop", "autoremove_wake_function",
+        "__wake_up", "__wake_up_common", "__wake_up_common_lock", "__wake_up_sync_key",
+        "wake_up_process", "wake_up_state", "woken_wake_function", "pollwake",
     }
 )  # fmt: skip
 """Frames of the kernel that stand in every wait, wake-up or call."""
@@ -39,6 +41,8 @@ QUIET = frozenset(
 
 _ENTRIES = ("entry_SYSCALL", "asm_", "ret_from_fork", "entry_INT80")
 
+_TRACING = ("bpf_", "__bpf_", "__traceiter_", *_ENTRIES)
+
 
 def boundary(names: Sequence[str]) -> int:
     """How many frames of the leaf's end are the kernel's: up to its entry; 0: no entry is there."""
@@ -53,7 +57,7 @@ def telling(names: Sequence[str]) -> str:
     for name in names:
         if name.startswith("asm_"):
             return "interrupt"
-        if name not in SILENT and not name.startswith(("bpf_", *_ENTRIES)):
+        if name.partition(".")[0] not in SILENT and not name.startswith(_TRACING):
             return name
     return ""
 

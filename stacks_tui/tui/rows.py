@@ -194,7 +194,7 @@ PROCESS_COLUMNS: tuple[Column, ...] = (
     Column("block_write", "disk w", 7, True, True, leave=2),
     Column("received", "net in", 7, True, True, leave=3),
     Column("sent", "net out", 7, True, True, leave=3),
-    Column("command_line", "command", 0, leave=1),
+    Column("command_line", "command", 0, leave=1, least=16),
 )
 
 

@@ -80,9 +80,8 @@ def lines(
     shown = names if len(names) <= room else names[: max(0, room - 1)]
     found += [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(shown)]
     if len(shown) < len(names):
-        rest = len(names) - len(shown)
-        last = shorten(text.printable(names[-1].name[:_LONGEST]), max(8, width - 44))
-        found.append(((f" … {rest} more callers, up to {last}  ", "dim"), ("enter: all", "key")))
+        chain = "".join(f" ← {text.printable(one.name[:200])}" for one in names[len(shown) :])
+        found.append(((fit(chain, max(8, width - 13)), "dim"), ("  enter: all", "key")))
     return (*found[: height - len(woken)], *woken)
 
 

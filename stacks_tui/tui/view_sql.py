@@ -132,6 +132,8 @@ def _where(view: View, begin: int, end: int) -> list[str]:
     kinds = ", ".join(f"'{kind.label}'" for kind in measures.kinds_of(view))
     found = [f"    where e.kind in ({kinds})"]
     found.append(f"      and e.timestamp >= {begin} and e.timestamp < {end}")
+    if measures.leaves_out_nothings(view):
+        found.append(f"      and {_value(view)} > 0")
     if view.tgid:
         found.append(f"      and e.tgid = {view.tgid}")
     if view.pid:

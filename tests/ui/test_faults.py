@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from stacks_tui.live.snapshot import Collecting, Loss, Trust
 from stacks_tui.session.protocol import Ended, KindFailed, LogLine, Note, TargetsEnded
 from stacks_tui.tui.app import Left
-from stacks_tui.tui.widgets.bar import Bar
+from stacks_tui.tui.widgets.bar import BarLine
 from stacks_tui.tui.widgets.table import Table
 
 HOSTILE = "\x1b]0;owned\x07[red]x[/red][/]\u202eevil\n漢字" + "\udcff"
@@ -45,7 +45,7 @@ def test_a_loss_turns_the_strip_red_and_says_what_to_do() -> None:
     app = live_app(scene)
 
     async def steps(pilot: Pilot[Left]) -> None:
-        strip = app.main.query_one("#trust", Bar)
+        strip = app.main.query_one("#trust", BarLine)
         assert "lost 0" in strip.text
         assert not strip.has_class("-alarm")
         began = scene.snapshot(app.main.wanted()).began

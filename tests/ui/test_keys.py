@@ -127,6 +127,23 @@ def test_every_key_of_the_list_is_bound_and_has_an_action() -> None:
     assert len(pressed) == len(set(pressed))
 
 
+def test_no_dialog_changes_how_the_lines_look() -> None:
+    """The styles of what is shown first must not reach the lines (a progress bar's once did)."""
+    app = live_app()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        before = text_of(app).splitlines()[:4]
+        for key in ("e", "g", "M", "a", "question_mark", "L", "ctrl+p"):
+            await pilot.press(key)
+            await pilot.pause(0.2)
+            await pilot.press("escape")
+            await pilot.pause(0.1)
+        assert at_main(app)
+        assert text_of(app).splitlines()[:4] == before
+
+    on_screen(app, steps)
+
+
 def test_the_palette_finds_what_keys_do() -> None:
     scene = Scene()
     app = live_app(scene)

@@ -92,7 +92,9 @@ def naive(told: Story, tab: Tab, begin: int = 0, end: int = SECONDS) -> list[Any
     return [
         event
         for event in told.events
-        if event["kind"] in codes and begin <= int(event["time"]) // 10**9 < end
+        if event["kind"] in codes
+        and begin <= int(event["time"]) // 10**9 < end
+        and (value(event, tab) or tab not in (Tab.BLOCKED, Tab.RUNNABLE))
     ]
 
 

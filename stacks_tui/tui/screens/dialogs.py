@@ -41,7 +41,7 @@ class Choose(ModalScreen[Hashable | None]):
         border: round $primary; padding: 0 1;
     }
     Choose Table { height: auto; max-height: 20; background: $surface; }
-    Choose Input { border: none; height: 1; padding: 0; background: $panel; }
+    Choose Input, Choose Input:focus { border: none; height: 1; padding: 0; background: $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "back", id="choose.leave"),
@@ -165,7 +165,7 @@ class Ask(ModalScreen[str | None]):
         width: 74; max-width: 96%; height: auto; background: $surface; border: round $primary;
         padding: 0 1;
     }
-    Ask Input { border: none; height: 1; padding: 0; background: $panel; }
+    Ask Input, Ask Input:focus { border: none; height: 1; padding: 0; background: $panel; }
     Ask Static { height: auto; color: $text-muted; }
     Ask .-wrong { color: $error; }
     """

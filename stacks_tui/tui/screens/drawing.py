@@ -21,7 +21,7 @@ from stacks_tui.live.snapshot import (
 from stacks_tui.live.snapshot import Table as TableRows
 from stacks_tui.live.view import Panel
 from stacks_tui.tui import distribution, keys, ledger, rows, stacks, strips, trees, words
-from stacks_tui.tui.widgets.bar import Bar, Spot
+from stacks_tui.tui.widgets.bar import BarLine, Spot
 from stacks_tui.tui.widgets.flame import FlameGraph
 from stacks_tui.tui.widgets.paper import Paper
 from stacks_tui.tui.widgets.table import Table
@@ -37,15 +37,15 @@ def draw(screen: MainScreen) -> None:
         return
     snap = screen.snap
     view = screen.desk.view
-    screen.query_one("#title", Bar).show(*strips.title(_state(screen), view, snap))
+    screen.query_one("#title", BarLine).show(*strips.title(_state(screen), view, snap))
     programs = snap.programs if snap else ()
-    screen.query_one("#kinds", Bar).show(*strips.kinds(programs, snap))
+    screen.query_one("#kinds", BarLine).show(*strips.kinds(programs, snap))
     gauges = strips.gauges(snap.gauges, screen.size.width) if snap else [Spot(f" {screen.phase}")]
-    screen.query_one("#gauges", Bar).show(gauges)
+    screen.query_one("#gauges", BarLine).show(gauges)
     by_name = {program.program: program for program in programs}
-    screen.query_one("#tabs", Bar).show(*strips.tabs(view, by_name, _marks(screen)))
+    screen.query_one("#tabs", BarLine).show(*strips.tabs(view, by_name, _marks(screen)))
     _draw_trust(screen, snap)
-    screen.query_one("#keys", Bar).show(_hints(screen))
+    screen.query_one("#keys", BarLine).show(_hints(screen))
     draw_detail(screen)
 
 
@@ -55,7 +55,7 @@ def _state(screen: MainScreen) -> strips.State:
 
 
 def _draw_trust(screen: MainScreen, snap: Snapshot | None) -> None:
-    bar = screen.query_one("#trust", Bar)
+    bar = screen.query_one("#trust", BarLine)
     if screen.mode == "dead":
         why = text.printable(screen.phase) or "the collector is gone"
         kept = " · what was recorded is kept" if screen.stacks.directory else ""

@@ -29,7 +29,7 @@ from stacks_tui.tui.desk import Desk, drill
 from stacks_tui.tui.screens import drawing
 from stacks_tui.tui.screens.dialogs import Read
 from stacks_tui.tui.screens.palette import Everything
-from stacks_tui.tui.widgets.bar import Bar
+from stacks_tui.tui.widgets.bar import BarLine
 from stacks_tui.tui.widgets.filter import FilterLine
 from stacks_tui.tui.widgets.flame import FlameGraph
 from stacks_tui.tui.widgets.paper import Paper, PaperLine
@@ -72,10 +72,10 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
-        yield Bar(id="title")
-        yield Bar(id="kinds")
-        yield Bar(id="gauges")
-        yield Bar(id="tabs")
+        yield BarLine(id="title")
+        yield BarLine(id="kinds")
+        yield BarLine(id="gauges")
+        yield BarLine(id="tabs")
         with ContentSwitcher(initial="table", id="views"):
             yield Table(id="table")
             yield Table(id="tree")
@@ -87,8 +87,8 @@ class MainScreen(Screen[None]):
             yield SqlPrompt(id="sql")
         yield Paper(id="detail")
         yield FilterLine()
-        yield Bar(id="trust")
-        yield Bar(id="keys")
+        yield BarLine(id="trust")
+        yield BarLine(id="keys")
 
     def on_mount(self) -> None:
         """Draw what is known by now."""

@@ -26,7 +26,7 @@ class Spot:
     text: str
     """Printable."""
     look: str = ""
-    """A name of `Bar.LOOKS`, or empty."""
+    """A name of `BarLine.LOOKS`, or empty."""
     action: str = ""
     """What a click does: an action of the screen; empty: nothing."""
     rank: int = 0
@@ -35,11 +35,11 @@ class Spot:
     """Shown in its place before anything is left out; empty: it has no shorter form."""
 
 
-class Bar(Widget):
+class BarLine(Widget):
     """See the module."""
 
     DEFAULT_CSS = """
-    Bar {
+    BarLine {
         height: 1; width: 1fr; background: $surface; color: $text-muted;
         & > .bar--name { color: $foreground; text-style: bold; }
         & > .bar--plain { color: $foreground; }
@@ -52,7 +52,7 @@ class Bar(Widget):
         & > .bar--key { color: $accent; text-style: bold; }
         & > .bar--spark { color: $primary; }
     }
-    Bar.-alarm { background: $error 25%; }
+    BarLine.-alarm { background: $error 25%; }
     """
     LOOKS: ClassVar[tuple[str, ...]] = (
         "name", "plain", "good", "warn", "bad", "failed", "active", "accent", "key", "spark",

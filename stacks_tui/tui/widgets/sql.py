@@ -18,7 +18,7 @@ from textual.widgets import TextArea
 from stacks_tui import text
 from stacks_tui.tui.cells import fit
 from stacks_tui.tui.screens.dialogs import Ask, Choose, Option
-from stacks_tui.tui.widgets.bar import Bar, Spot
+from stacks_tui.tui.widgets.bar import BarLine, Spot
 from stacks_tui.tui.widgets.table import Column, Line, Table
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class SqlPrompt(Vertical):
 
     DEFAULT_CSS = """
     SqlPrompt { background: $background; }
-    SqlPrompt QueryArea {
+    SqlPrompt QueryArea, SqlPrompt QueryArea:focus {
         height: 7; border: none; padding: 0 1; background: $surface; scrollbar-size-vertical: 1;
     }
     """
@@ -121,7 +121,7 @@ class SqlPrompt(Vertical):
     def compose(self) -> ComposeResult:
         """Query, state, rows."""
         yield QueryArea(_FIRST, soft_wrap=True, show_line_numbers=False, tab_behavior="focus")
-        yield Bar(id="sql_state")
+        yield BarLine(id="sql_state")
         yield Table(id="sql_rows", empty="no rows yet")
 
     def on_mount(self) -> None:
@@ -156,7 +156,7 @@ class SqlPrompt(Vertical):
         keys = "enter/^j run · tab completes · ^o saved · ^↑ history · ^s save rows · esc back "
         short = "^j run · ^o saved · esc "
         left = [Spot(f" {what}", look or "plain")]
-        self.query_one("#sql_state", Bar).show(left, [Spot(keys, "", rank=1, short=short)])
+        self.query_one("#sql_state", BarLine).show(left, [Spot(keys, "", rank=1, short=short)])
 
     def action_run(self) -> None:
         """Run what is typed."""

@@ -37,6 +37,8 @@ class Column:
     sortable: bool = False
     leave: int = 0
     """Order in which narrow screens leave columns out, 1 first; 0: never."""
+    least: int = 40
+    """Cells of the one without a width: with less it says little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +238,10 @@ class Table(ScrollView, can_focus=True):
         """Cells of each column at this width; 0: left out."""
         room = self.size.width
         shown = dict.fromkeys(range(len(self._columns)), True)
-        floor = 40  # of the wide column: less says little
 
         def used() -> int:
             return sum(
-                (one.width or floor) + 1 for at, one in enumerate(self._columns) if shown[at]
+                (one.width or one.least) + 1 for at, one in enumerate(self._columns) if shown[at]
             )
 
         for _, at in sorted((one.leave, at) for at, one in enumerate(self._columns) if one.leave):
