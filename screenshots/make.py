@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from the recording in tests/recordings/mixed.
+"""Makes the pictures of the README from the recordings in tests/recordings.
 
 python3 screenshots/make.py
 
@@ -25,30 +25,32 @@ from stacks_tui.session.protocol import Start  # noqa: E402
 from stacks_tui.session.source import Source  # noqa: E402
 from stacks_tui.tui.app import StacksApp, Wanted  # noqa: E402
 
-RECORDING = HERE.parent / "tests" / "recordings" / "mixed"
+RECORDINGS = HERE.parent / "tests" / "recordings"
 SIZE = (110, 30)
-PICTURES: dict[str, tuple[str, ...]] = {
-    "stacks": (),
-    "flame": ("f",),
-    "blocked": ("tab", "slash", *"mutex", "enter"),
-    "rss": ("tab", "tab", "tab"),
-    "writes": ("tab",) * 5 + ("d",),
-    "runnable": ("tab", "tab"),
-    "calls": ("c",),
-    "timeline": ("t",),
-    "processes": ("O",),
-    "help": ("question_mark",),
+PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stacks": ("mixed", ()),
+    "flame": ("mixed", ("f",)),
+    "blocked": ("mixed", ("tab", *("down",) * 4)),
+    "rss": ("mixed", ("x", "4")),
+    "writes": ("mixed", ("5", "v", "v")),
+    "disk": ("disk", ("4", "v")),
+    "runnable": ("mixed", ("tab", "tab")),
+    "calls": ("mixed", ("c",)),
+    "timeline": ("mixed", ("t",)),
+    "processes": ("mixed", ("O",)),
+    "python": ("shop", ("P", "f")),
+    "help": ("mixed", ("question_mark",)),
 }
-"""Name → the keys that lead there."""
+"""Name → recording, and the keys that lead there."""
 
 
 def _no_collector(start: Start) -> Source:
     raise RuntimeError("pictures are of recordings")
 
 
-async def picture(name: str, keys: tuple[str, ...]) -> None:
+async def picture(name: str, recording: Path, keys: tuple[str, ...]) -> None:
     """Press the keys, wait until what was asked for is shown, and keep the screen."""
-    app = StacksApp(Wanted(path=RECORDING), Config(), _no_collector, RecordingSource)
+    app = StacksApp(Wanted(path=recording), Config(), _no_collector, RecordingSource)
     async with app.run_test(size=SIZE) as pilot:
         for key in (None, *keys):
             if key is not None:
@@ -66,7 +68,7 @@ def page() -> None:
     """The timeline of `stacks-export trace --format html`, as a browser shows it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.html"
-        export(Job((RECORDING,), find_format("html"), path=path))
+        export(Job((RECORDINGS / "mixed",), find_format("html"), path=path))
         subprocess.run(
             [
                 *("chromium", "--headless", "--no-sandbox", "--disable-gpu"),
@@ -86,7 +88,8 @@ def main() -> None:
         if name == "trace":
             page()
         else:
-            asyncio.run(picture(name, PICTURES[name]))
+            recording, keys = PICTURES[name]
+            asyncio.run(picture(name, RECORDINGS / recording, keys))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Answer:
     rows: Panels | None
     detail: Detail | None
     begin: int
-    """ns since the Unix epoch, of the window (of side A)."""
+    """ns since the Unix epoch, of the window (of side A, or B if A is another recording)."""
     end: int
     note: str = ""
 
@@ -67,7 +67,8 @@ def answer(
         parts = _parts(totals, view, other)
     except StacksError as error:
         return Answer(None, None, begin * 10**9, end * 10**9, str(error))
-    begin, end = parts[0].slice.begin * 10**9, parts[0].slice.end * 10**9
+    ours = next((part for part in parts if part.totals is totals), parts[0])
+    begin, end = ours.slice.begin * 10**9, ours.slice.end * 10**9
     material = _material(parts)
     detail = None
     rows: Panels
@@ -102,7 +103,7 @@ def _parts(totals: Totals, view: View, other: Callable[[str], Totals] | None) ->
 def _side(
     totals: Totals, view: View, side: Side, other: Callable[[str], Totals] | None
 ) -> tuple[Totals, View]:
-    asked = replace(view, window=side.window, tgid=side.tgid or view.tgid)
+    asked = replace(view, window=side.window, tgid=side.tgid or view.tgid, pid=side.pid or view.pid)
     if side.span is not None:
         asked = replace(asked, filter=also(view.filter, "span", side.span))
     if not side.recording:

@@ -75,8 +75,8 @@ def unit_of(view: View) -> str:
 
 
 def leaves_out_nothings(view: View) -> bool:
-    """Whether only events count of which there is something: most waits are blocked or runnable, not
-    both."""
+    """Whether only events count of which there is something: most waits are only blocked, or only
+    runnable."""
     return view.tab in (Tab.BLOCKED, Tab.RUNNABLE) and view.measure is Measure.MAIN
 
 

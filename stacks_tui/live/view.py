@@ -115,6 +115,8 @@ class Side:
     window: Window = LAST_10_S
     tgid: int = 0
     """0: as the view."""
+    pid: int = 0
+    """A thread; 0: as the view."""
     span: str | None = None
     """Name of a span; None: as the view."""
     recording: str = ""

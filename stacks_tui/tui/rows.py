@@ -105,7 +105,7 @@ def _line(
         "count": text.si(row.count),
         "duration_ns": text.duration(row.duration_ns),
         "mean": _mean(row, table, view),
-        "change": ((words.change(row.change), _direction(row.change)),),
+        "change": ((fit(words.change(row.change), 6, right=True), _direction(row.change)),),
         "label": label(row, view.group, plain=view.tab in _PLAIN),
         "module": words.module_name(row.module),
     }

@@ -77,7 +77,16 @@ def lines(graph: Graph, opened: Mapping[int, bool], *, compares: bool = False) -
             toward = "rise" if change > 0 else "fall"
             b_total = words.value(node.b_total, graph.unit)
             found.append(
-                Line(place[at], (((words.change(change), toward),), own, b_total, label, module))
+                Line(
+                    place[at],
+                    (
+                        ((fit(words.change(change), 6, right=True), toward),),
+                        own,
+                        b_total,
+                        label,
+                        module,
+                    ),
+                )
             )
             continue
         part = node.total / whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,11 @@ class Terminal:
         while text in (shown := self.shown()):
             assert time.monotonic() < end, f"still {text!r} in:\n{shown}"
             time.sleep(0.2)
+
+    @property
+    def pid(self) -> int:
+        """Of the program."""
+        return int(self._do("display-message", "-p", "-t", "screen", "#{pane_pid}"))
 
     def resize(self, width: int, height: int) -> None:
         self._do("resize-window", "-t", "screen", "-x", str(width), "-y", str(height))
@@ -119,3 +125,26 @@ def test_from_the_first_event_to_the_recording(terminal: Terminal, tmp_path: Pat
         counts = recording.manifest.status.kinds
         assert {kind: counts[kind].received for kind in kinds} == kinds
         assert len(counts["switch"].gaps) == 1
+
+
+STOPPED_S = 10
+
+
+def test_a_screen_that_stands_still_loses_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    """Stopped for ten seconds, it goes on where the collector is by then."""
+    terminal.press("5")
+    terminal.until("post_to_ledger")
+    terminal.until("5 vfs ●")
+    os.kill(terminal.pid, signal.SIGSTOP)
+    time.sleep(STOPPED_S)
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.until("lost 0")
+    terminal.press("q")
+    terminal.until("recording: ")
+    with open_recording(tmp_path / "rec") as recording:
+        assert recording.manifest is not None
+        kinds = recording.manifest.status.kinds
+        assert not [label for label, kind in kinds.items() if kind.lost]
+        query = "select count(distinct timestamp // 1000000000) n from events where kind = 'wait'"
+        (row,) = recording.table(query).to_pylist()
+        assert row["n"] > STOPPED_S  # not a second without events

@@ -60,6 +60,7 @@ class Scene:
     )  # fmt: skip
     live: bool = True
     seconds: int = 83
+    received: int = 123_456
     programs: tuple[ProgramState, ...] = tuple(
         ProgramState(
             one.name,
@@ -127,9 +128,9 @@ class Scene:
             end=view.window.end or end,
             live=self.live,
             rate=98_400.0,
-            received=123_456,
-            processes=4,
-            threads=61,
+            received=self.received,
+            processes=4 * bool(self.received),
+            threads=61 * bool(self.received),
             programs=self.programs,
             gauges=(
                 Gauge("cpu", 1.43, (0.5, 0.9, 1.2, 1.4, 1.1, 1.43)),

@@ -110,6 +110,18 @@ def test_a_kind_that_cannot_be_had_says_why_in_its_place() -> None:
     on_screen(app, steps, WIDE)
 
 
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+def test_a_target_that_is_not_there_is_told(size: Size) -> None:
+    app = live_app(Scene((), received=0))
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        shown = text_of(app)
+        assert "nothing of worker has been seen yet" in shown
+        assert "a adds" in shown
+
+    on_screen(app, steps, size)
+
+
 def test_the_end_of_the_target_is_told() -> None:
     scene = Scene()
     app = live_app(scene)

@@ -33,8 +33,8 @@ def no_collector(start: Start) -> Source:
     raise AssertionError("nothing is to be collected")
 
 
-def app_of(theme: str = "dark") -> StacksApp:
-    wanted = Wanted(path=RECORDING)
+def app_of(theme: str = "dark", recording: str = RECORDING.name) -> StacksApp:
+    wanted = Wanted(path=RECORDING.with_name(recording))
     return StacksApp(wanted, Config(theme=theme), no_collector, RecordingSource)
 
 
@@ -149,26 +149,160 @@ def test_pprof_at_once_holds_the_totals_of_the_table(
     assert snap.rows.total in totals.values()
 
 
-PICTURES: dict[str, tuple[tuple[str, ...], Size, str]] = {
-    "stacks-80": ((), NARROW, "dark"),
-    "stacks-100": ((), NORMAL, "light"),
-    "stacks-140": ((), WIDE, "dark"),
-    "blocked-80": (("tab",), NARROW, "light"),
-    "flame-80": (("f",), NARROW, "dark"),
-    "flame-140": (("f",), WIDE, "light"),
-    "calls-100": (("c",), NORMAL, "dark"),
-    "threads-140": (("O",), WIDE, "dark"),
-    "timeline-100": (("t",), NORMAL, "light"),
-    "help-80": (("question_mark",), NARROW, "dark"),
+def test_two_threads_are_compared() -> None:
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("O")
+        await settle(pilot, app)
+        await pilot.press("m", "down", "down", "m")  # a bookkeeper, and the cruncher
+        await settle(pilot, app)
+        assert app.main.shown is not None
+        rows = app.main.shown.rows
+        assert isinstance(rows, TableRows)
+        of = {row.label: (row.own > 0, row.b_own > 0) for row in rows.rows}
+        assert of["spin"] == (True, False)
+        assert of["multiply_matrix"] == (False, True)
+        await pilot.press("escape")
+        await settle(pilot, app)
+        assert not app.main.desk.view.compares
+
+    on_screen(app, steps)
+
+
+def test_two_recordings_are_compared() -> None:
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await settle(pilot, app)
+        before = text_of(app).splitlines()[:3]
+        await pilot.press("M", "down", "down", "enter")
+        await pilot.press(*str(RECORDING.with_name("disk")), "enter")
+        await settle(pilot, app)
+        assert app.main.shown is not None
+        rows = app.main.shown.rows
+        assert isinstance(rows, TableRows)
+        labels = (
+            {row.label for row in rows.rows if row.own},
+            {r.label for r in rows.rows if r.b_own},
+        )
+        assert "spin" in labels[1] and "spin" not in labels[0]
+        assert rows.total > 0 and rows.b_total > rows.total
+        assert text_of(app).splitlines()[:3] == before  # the time above is still this one's
+
+    on_screen(app, steps)
+
+
+@pytest.mark.parametrize(("keys", "seen"), [("", "serve"), ("P", "serve"), ("P P", "_PyEval")])
+def test_python_is_shown_merged_alone_or_native(keys: str, seen: str) -> None:
+    app = app_of(recording="shop")
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await settle(pilot, app)
+        await pilot.press("g", "f", *keys.split())
+        await settle(pilot, app)
+        assert app.main.shown is not None
+        rows = app.main.shown.rows
+        assert isinstance(rows, TableRows)
+        modules = {row.module for row in rows.rows}
+        assert any(row.label.startswith(seen) for row in rows.rows)
+        if keys == "P":
+            assert modules == {"[python]", ""}  # a stack without is one frame that says so
+        else:
+            assert ("[python]" in modules) is (keys == "")
+
+    on_screen(app, steps)
+
+
+STORIES = {
+    "CPU hog": ("mixed", (), "spin"),
+    "lock contention": ("mixed", ("tab",), "post_to_ledger"),
+    "memory growth": ("mixed", ("x", "4"), "cache_and_never_free"),
+    "chatty small writes": ("mixed", ("5", "v", "v"), "log_one_byte"),
+    "slow disk": ("disk", ("4", "v"), "copy_block"),
+    "too few CPUs": ("mixed", ("tab", "tab"), "multiply_matrix"),
 }
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+def test_from_start_to_the_guilty_function_in_three_keys(story: str, size: Size) -> None:
+    recording, keys, guilty = STORIES[story]
+    assert len(keys) <= 3
+    app = app_of(recording=recording)
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await settle(pilot, app)
+        await pilot.press(*keys)
+        await settle(pilot, app)
+        shown = text_of(app)
+        if story == "lock contention":
+            assert "pthread_mutex_lock ← post_to_l" in shown  # at 80 cells the name is cut
+        else:
+            assert guilty in shown
+
+    on_screen(app, steps, size)
+
+
+SCREENS: dict[str, tuple[str, ...]] = {
+    "stacks": (),
+    "functions": ("g", "f"),
+    "blocked": ("tab", *("down",) * 4),
+    "reasons": ("tab", "g", "r"),
+    "writes": ("5", "v", "v"),
+    "flame": ("f",),
+    "calls": ("c",),
+    "threads": ("O",),
+    "distribution": ("tab", "d"),
+    "timeline": ("t",),
+    "compared": ("M", "down", "enter"),
+    "compared-flame": ("M", "down", "enter", "f"),
+    "groups": ("g",),
+    "filter": ("slash", *"ledger"),
+    "sql": ("S",),
+    "export": ("e",),
+    "whole-stack": ("enter",),
+    "help": ("question_mark",),
+}
+"""Name → the keys that lead there."""
+LOOKS = ((NARROW, "dark"), (NORMAL, "light"), (WIDE, "dark"))
+PICTURES: dict[str, tuple[tuple[str, ...], Size, str]] = {
+    f"{name}-{size[0]}": (pressed, size, theme)
+    for name, pressed in SCREENS.items()
+    for size, theme in LOOKS
+} | {
+    f"{name}-{theme}": (SCREENS[name], NARROW, theme)
+    for name in ("stacks", "compared-flame")
+    for theme in ("mono", "safe", "light")
+}
+
+
+@pytest.fixture
+def some_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formats that stay as they are while others come."""
+    from stacks_tui.export import registry
+    from stacks_tui.export.model import Samples
+
+    def made(name: str) -> registry.Format[Samples]:
+        return registry.Format(
+            name, f".{name}", f"a file for {name}", Samples, lambda samples, out, task: None
+        )
+
+    monkeypatch.setattr(registry, "all_formats", lambda: (made("pprof"), made("folded")))
 
 
 @pytest.mark.skipif(
     textual.__version__ != PICTURED_WITH, reason=f"pictures are of Textual {PICTURED_WITH}"
 )
 @pytest.mark.parametrize("name", PICTURES)
-def test_how_it_looks(name: str, snap_compare: Callable[..., bool]) -> None:
+def test_how_it_looks(
+    name: str,
+    snap_compare: Callable[..., bool],
+    some_formats: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pressed, size, theme = PICTURES[name]
+    monkeypatch.chdir("/")  # it is shown where files go
 
     async def reach(pilot: Pilot[Left]) -> None:
         app = pilot.app
@@ -176,6 +310,10 @@ def test_how_it_looks(name: str, snap_compare: Callable[..., bool]) -> None:
         await settle(pilot, app)
         for key in pressed:
             await pilot.press(key)
-            await settle(pilot, app)
+            await until(pilot, lambda: app.main.settled)
+        await settle(pilot, app)
+        for widget in app.screen.query("Input, TextArea"):
+            widget.cursor_blink = False  # type: ignore[attr-defined]
+        await pilot.pause(0.1)
 
     assert snap_compare(app_of(theme), run_before=reach, terminal_size=size)

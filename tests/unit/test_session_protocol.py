@@ -80,7 +80,7 @@ def view() -> View:
         filter=HOSTILE,
         zoom=(HOSTILE, "b"),
         minimum_share=0.25,
-        a=Side(Window(60), 3, HOSTILE, "/r"),
+        a=Side(Window(60), 3, 4, HOSTILE, "/r"),
         b=Side(),
     )
 

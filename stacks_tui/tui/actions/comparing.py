@@ -28,12 +28,12 @@ def mark(screen: MainScreen) -> None:
     if screen.snap is None:
         return
     view = screen.desk.view
-    side = Side(_fixed(screen, screen.snap), view.tgid)
+    side = Side(_fixed(screen, screen.snap), view.tgid, view.pid)
     name = words.window_name(side.window, 0, screen.snap.began)
     if view.panel is Panel.PROCESSES:
         line = screen.query_one("#processes", Table).line
         if line is not None and isinstance(line.key, tuple) and len(line.key) == 2:
-            side, name = replace(side, tgid=line.key[0]), f"pid {line.key[0]}"
+            side, name = _who(side, *line.key)
     row = screen.row() if view.panel is Panel.TABLE else None
     span = spans.row_of(screen) if view.panel is Panel.LEDGER else None
     if span is not None:
@@ -41,10 +41,15 @@ def mark(screen: MainScreen) -> None:
         screen.desk.go(instances=False, filter="" if view.instances else view.filter)
     if view.group is Group.SPAN and row is not None:
         side, name = replace(side, span=row.label), f"span {row.label[:20]}"
-    elif view.group is Group.PROCESS and row is not None and row.tgid:
-        side, name = replace(side, tgid=row.tgid), f"pid {row.tgid}"
+    elif view.group in (Group.PROCESS, Group.THREAD) and row is not None and row.tgid:
+        side, name = _who(side, row.tgid, row.pid if view.group is Group.THREAD else 0)
     screen.notify(screen.desk.set_mark(side, text.printable(name)), markup=False)
     screen.ask()
+
+
+def _who(side: Side, tgid: int, pid: int) -> tuple[Side, str]:
+    """The side narrowed to a process or thread, and what it is called."""
+    return replace(side, tgid=tgid, pid=pid), f"thread {pid}" if pid else f"pid {tgid}"
 
 
 def compare(screen: MainScreen) -> None:
@@ -66,15 +71,15 @@ def compare(screen: MainScreen) -> None:
 
 def _compare(screen: MainScreen, how: object, now: Window) -> None:
     length = now.end - now.begin
-    tgid = screen.desk.view.tgid
+    who = screen.desk.view.tgid, screen.desk.view.pid
     match how:
         case "before":
             a = Window(0, now.begin - length, now.begin)
-            screen.desk.compare(Side(a, tgid), Side(now, tgid), "before → now")
+            screen.desk.compare(Side(a, *who), Side(now, *who), "before → now")
         case "halves":
             middle = now.begin + length // 2 // _SECOND * _SECOND
             a, b = Window(0, now.begin, middle), Window(0, middle, now.end)
-            screen.desk.compare(Side(a, tgid), Side(b, tgid), "first → second half")
+            screen.desk.compare(Side(a, *who), Side(b, *who), "first → second half")
         case "other":
             _ask_other(screen)
             return

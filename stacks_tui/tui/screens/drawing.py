@@ -95,6 +95,8 @@ def _empty(screen: MainScreen, snap: Snapshot) -> str:
     if snap.note:
         return text.printable(snap.note)
     view = screen.desk.view
+    if snap.live and not snap.received:
+        return f"nothing of {screen.what} has been seen yet; a adds other targets"
     name = words.PROGRAM_OF_TAB[view.tab]
     program = next((one for one in snap.programs if one.program == name), None)
     if program is None:

@@ -167,6 +167,8 @@ class MainScreen(Screen[None]):
     @property
     def settled(self) -> bool:
         """What stands on the screen answers what was asked for last, with its details."""
+        if self.desk.view.panel is Panel.NOTHING:
+            return self.snap is not None
         if self.shown is None or not self._answers(self.shown.view):
             return False
         return self.row() is None or self.detail() is not None

@@ -93,7 +93,9 @@ class TargetsScreen(ModalScreen[Picked | None]):
         width: 96%; max-width: 120; height: 90%; background: $surface; border: round $primary;
     }
     TargetsScreen Table { background: $surface; }
-    TargetsScreen Input, TargetsScreen Input:focus { border: none; height: 1; padding: 0 1; background: $panel; }
+    TargetsScreen Input, TargetsScreen Input:focus {
+        border: none; height: 1; padding: 0 1; background: $panel;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "back", id="targets.leave"),
