@@ -99,7 +99,8 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
     lacks = []
     for term in parse(view.filter):
         name = _SELECTED.get(term.field)
-        if name and term.whole and not term.exclude and getattr(selection, name) is None:
+        exact = term.whole and not (term.exclude or term.regex)
+        if name and exact and getattr(selection, name) is None:
             same: dict[str, Any] = {name: term.text}
             selection = replace(selection, **same)
         else:
@@ -138,6 +139,7 @@ def _side(job: Job, side: Side) -> Baseline:
     selection = replace(
         job.selection,
         pids=(side.tgid,) if side.tgid else job.selection.pids,
+        thread=str(side.pid) if side.pid else job.selection.thread,
         span=job.selection.span if side.span is None else side.span,
         begin=window.begin if window.end else None,
         end=window.end or None,
