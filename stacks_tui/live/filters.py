@@ -50,6 +50,12 @@ class Term:
     whole: bool = False
     """The text is all of it (`span=`), not a part."""
 
+    def __str__(self) -> str:
+        """As one types it, but for quotes."""
+        where = f"{self.field}{'=' if self.whole else ':'}" if self.field else ""
+        text = f"/{self.text}/" if self.regex else self.text
+        return f"{'!' * self.exclude}{where}{text}"
+
 
 def parse(text: str) -> tuple[Term, ...]:
     """The terms of a filter; plain text matches anywhere and whatever the case, `field=text` only

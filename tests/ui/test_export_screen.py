@@ -124,8 +124,11 @@ def test_a_trace_takes_what_the_view_shows(tmp_path: Path) -> None:
     assert asked(View(window=ALL)) == (usual, Selection())
     queries, _ = asked(View(window=ALL, tab=Tab.RUNNABLE))
     assert queries == (*usual, "run_queue")
-    _, selection = asked(View(window=ALL, tab=Tab.SPANS, filter="span:load", tgid=7, pid=8))
+    _, selection = asked(View(window=ALL, tab=Tab.SPANS, filter="span=load", tgid=7, pid=8))
     assert selection == Selection(pids=(7,), thread="8", span="load")
+    part = plan("/here", View(filter="span:load"), None, find_format("trace"), tmp_path / "x.json")
+    assert part.job.selection.span is None  # also those that only hold the text
+    assert part.lacks == "the filter 'span:load'"
     view = View(window=ALL, a=Side(Window(0, 1, 5)), b=Side(Window(0, 10, 20)))
     made = plan("/here", view, None, find_format("trace"), tmp_path / "x.json")
     assert (made.job.selection.begin, made.job.selection.end) == (10, 20)

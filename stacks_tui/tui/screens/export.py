@@ -104,7 +104,7 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
             same: dict[str, Any] = {name: term.text}
             selection = replace(selection, **same)
         else:
-            lacks.append(f"the filter {term.text!r}")
+            lacks.append(f"the filter {str(term)!r}")
     if view.stack_part is not StackPart.BOTH:
         lacks.append(f"that only the {words.PART_NAME[view.stack_part]} is shown")
     queries = queries_of(view) if form.wants is Samples else ()
