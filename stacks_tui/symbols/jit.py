@@ -29,6 +29,13 @@ class _Sources:
     dump: JitDump | None = None
     keeps_frame_pointers: bool | None = None
     """None: not looked at yet."""
+    unnamed: Runtime | None = None
+    """The runtime, once some of its code had no name."""
+
+    @property
+    def to_advise(self) -> Runtime | None:
+        """The runtime if none of its code ever had a name: what tells names may come late."""
+        return None if len(self.perf_map) or self.dump is not None else self.unnamed
 
 
 class JitNames:
@@ -40,8 +47,7 @@ class JitNames:
         self._jvm = jvm
         self._sources: OrderedDict[tuple[int, int], _Sources] = OrderedDict()
         self._held: OrderedDict[tuple[int, str], JitDump] = OrderedDict()
-        self.unnamed: set[Runtime] = set()
-        """Runtimes of which code was seen that has no name."""
+        self._dropped: set[Runtime] = set()
 
     def find(
         self, addresses: npt.NDArray[np.uint64], tgid: int, space: AddressSpace | None
@@ -58,8 +64,14 @@ class JitNames:
             symbol is None and space.find(address) is not None
             for symbol, address in zip(found, addresses.tolist(), strict=True)
         ):
-            self.unnamed.add(runtime)
+            sources.unnamed = runtime
         return found
+
+    @property
+    def unnamed(self) -> set[Runtime]:
+        """Runtimes that ran code and told no names at all."""
+        told = {sources.to_advise for sources in self._sources.values()}
+        return {runtime for runtime in told | self._dropped if runtime is not None}
 
     def hold(self, mapping: Mapping, tgid: int) -> None:
         """Open the dump that a process just mapped, if it is one. From any thread."""
@@ -96,6 +108,8 @@ class JitNames:
 
     def _drop(self) -> None:
         _, sources = self._sources.popitem(last=False)
+        if sources.to_advise is not None:
+            self._dropped.add(sources.to_advise)
         if sources.dump is not None:
             sources.dump.close()
 
