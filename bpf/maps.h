@@ -162,6 +162,17 @@ BPF_F_TABLE("array", u32, struct row_chunk, rows, 128, 1024);
 BPF_F_TABLE("array", u32, struct mapping_chunk, mappings, 256, 1024);
 BPF_F_TABLE("hash", u32, struct space, spaces, 32768, 0);
 
+// Rows found lately, by hash of the process's mappings and the address; a table for each slot. `check` ties
+// row and key together, so that a half that another walk wrote is no hit.
+#define KNOWN_ROWS 512
+struct known_row {
+  u64 row, check;
+};
+struct known_rows {
+  char raw[KNOWN_ROWS * 16];
+};
+BPF_F_TABLE("percpu_array", u32, struct known_rows, known_rows, SLOT_COUNT, 0);
+
 BPF_PROG_ARRAY(perf_programs, 5);  // a program array holds one type of program
 BPF_PROG_ARRAY(raw_programs, 5);
 enum tail {

@@ -28,6 +28,7 @@ enum row_kind {
   ROW_RAREG = 12,  // rsp + 8 (off & 255), return address in register (off >> 8); innermost only
   ROW_ABSENT = 13,  // the module's rows are not in the kernel
 };
+#define ROW_CHECK 0x5bd1e995
 // rbp of a row: 0 unchanged, n < 0 saved at CFA + 8n, 1 saved at *(rbp), 127 no longer known.
 
 struct mapping {
@@ -80,8 +81,11 @@ static __always_inline u32 unwind_step(struct work *w) {
   u32 row_first = 0, row_count = 0, row_chunk = 0;
   u32 chunk = w->space.chunk, map_first = w->space.first, map_count = w->space.count;
   u32 at = w->base + w->n, n0 = w->n;
+  u32 slot = w->slot;
   u64 *maps = (u64 *)mappings.lookup(&chunk);
-  if (!maps) return STACK_NO_SPACE;
+  struct known_row *known = (struct known_row *)known_rows.lookup(&slot);
+  if (!maps || !known) return STACK_NO_SPACE;
+  u64 here = mix(w->salt, (u64)chunk << 32 | map_first << 16 | map_count);
 #pragma clang loop unroll(disable)
   for (i = 0; i < STEP_FRAMES; i++) {
     u64 v, cfa, pc = ip - 1 + exact;  // a return address belongs to the call before it
@@ -89,39 +93,44 @@ static __always_inline u32 unwind_step(struct work *w) {
     w->sps[(at + i) & (FRAMES - 1)] = sp;
     w->n = n0 + i + 1;
     hash = mix(hash, ip);
-    if (pc - start >= size) {
-      u32 lo = map_first, n = map_count;
+    u64 key = mix(here, pc);
+    struct known_row *row = &known[key >> 40 & (KNOWN_ROWS - 1)];
+    u64 r = row->row;
+    if ((row->check ^ key) != mix(r, ROW_CHECK)) {
+      if (pc - start >= size) {
+        u32 lo = map_first, n = map_count;
 #pragma clang loop unroll(full)
-      for (int k = 0; k < 10; k++) {
-        u32 half = n >> 1;
-        lo += half & ~below(pc, maps[((lo + half) & (MAPPINGS_PER_CHUNK - 1)) * 4]);
-        n -= half;
+        for (int k = 0; k < 10; k++) {
+          u32 half = n >> 1;
+          lo += half & ~below(pc, maps[((lo + half) & (MAPPINGS_PER_CHUNK - 1)) * 4]);
+          n -= half;
+        }
+        struct mapping *m = (void *)&maps[(lo & (MAPPINGS_PER_CHUNK - 1)) * 4];
+        start = m->start;
+        size = m->end - start;
+        bias = m->bias;
+        row_first = m->first;
+        row_count = m->count;
+        row_chunk = m->chunk;
       }
-      struct mapping *m = (void *)&maps[(lo & (MAPPINGS_PER_CHUNK - 1)) * 4];
-      start = m->start;
-      size = m->end - start;
-      bias = m->bias;
-      row_first = m->first;
-      row_count = m->count;
-      row_chunk = m->chunk;
-    }
-    u32 kind = ROW_ABSENT;  // a mapping that isn't known yet
-    s64 off = 2, rb = -2;
-    if (pc - start < size) {
-      u64 *c = (u64 *)rows.lookup(&row_chunk);
-      if (!c) break;
-      u32 rel = pc - bias, lo = row_first, n = row_count;
+      r = (u64)ROW_ABSENT << 48;  // a mapping that isn't known yet
+      if (pc - start < size) {
+        u64 *c = (u64 *)rows.lookup(&row_chunk);
+        if (!c) break;
+        u32 rel = pc - bias, lo = row_first, n = row_count;
 #pragma clang loop unroll(full)
-      for (int k = 0; k < 14; k++) {
-        u32 half = n >> 1;
-        lo += half & ~below(rel, (u32)c[(lo + half) & (ROWS_PER_CHUNK - 1)]);
-        n -= half;
+        for (int k = 0; k < 14; k++) {
+          u32 half = n >> 1;
+          lo += half & ~below(rel, (u32)c[(lo + half) & (ROWS_PER_CHUNK - 1)]);
+          n -= half;
+        }
+        r = c[lo & (ROWS_PER_CHUNK - 1)];
       }
-      u64 r = c[lo & (ROWS_PER_CHUNK - 1)];
-      kind = r >> 48 & 255;
-      off = (s64)(r << 16) >> 48;
-      rb = (s64)r >> 56;
+      row->row = r;
+      row->check = mix(r, ROW_CHECK) ^ key ^ ((r >> 48 & 255) == ROW_ABSENT);  // not to be kept
     }
+    u32 kind = r >> 48 & 255;
+    s64 off = (s64)(r << 16) >> 48, rb = (s64)r >> 56;
     exact = 0;
     if (kind - ROW_RSP > ROW_DRBP8 - ROW_RSP) {  // one test takes the seldom kinds out of the way
       if (kind == ROW_STOP) {
