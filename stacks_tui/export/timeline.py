@@ -67,6 +67,7 @@ def load_trace(
             processes.setdefault(pid, command or "")
             threads.setdefault((pid, tid), thread or command or "")
     table = pa.concat_tables(_alike(parts), promote_options="permissive")
+    parts.clear()  # or the unsorted columns stay as long as the sorted ones
     table = table.sort_by([("start", "ascending"), ("duration", "descending")])
 
     def numbers(name: str, dtype: Any = np.int64) -> npt.NDArray[Any]:
@@ -239,12 +240,12 @@ class _Part:
         """A further stack as text, leaf first."""
         found = self._stacks(name)
         stacks = self._framing.stacks()
-        used, inverse = np.unique(found, return_inverse=True)
+        used, which = np.unique(found, return_inverse=True)
         texts = [
             None if at < 0 else "\n".join(place.lines[-1].name for place in stacks.stack(at))
             for at in used.tolist()
         ]
-        return pa.array(texts, pa.string()).take(pa.array(inverse.reshape(len(found))))
+        return pa.array(texts, pa.string()).take(pa.array(which.reshape(len(found))))
 
 
 def _alike(parts: list[pa.Table]) -> list[pa.Table]:
