@@ -72,8 +72,13 @@ def json_texts(column: pa.Array) -> pa.Array:
 
 
 def quoted(value: str) -> str:
-    """A JSON string; safe inside HTML's scripts too."""
-    return json.dumps(text.valid(value)).replace("<", "\\u003c")
+    """A JSON string; harmless inside HTML's scripts too."""
+    return json_of(text.valid(value))
+
+
+def json_of(value: Any) -> str:
+    """A value as JSON, as harmless."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def data_of(column: pa.Array) -> bytes:

@@ -220,6 +220,23 @@ def test_hostile_names_are_only_names(recording: Path, tmp_path: Path) -> None:
     assert (3180 * MS, 20 * MS) in found.slices["trace_exit", HOSTILE]
 
 
+def test_hostile_threads_and_processes_are_only_names(tmp_path: Path) -> None:
+    base = {"tgid": 7, "pid": 8, "command": "</script>\x1b\n<b>", "cpu": 1}
+    rows = [base | {"timestamp": EPOCH, "kind": "profile", "duration": 10}]
+    write_nested(tmp_path / "STACKS-1.parquet", rows)
+    made(tmp_path, tmp_path / "x.json", "trace", "samples")
+    raw = (tmp_path / "x.json").read_bytes()
+    assert b"<" not in raw and b"\x1b" not in raw
+    names = {
+        one["args"]["name"] for one in json.loads(raw)["traceEvents"] if "_name" in one["name"]
+    }
+    assert names == {base["command"]}
+    made(tmp_path, tmp_path / "x.html", "html", "samples")
+    shown = show(tmp_path / "x.html", "event=0")
+    assert text.printable(str(base["command"])) in shown.text("event")
+    assert not [line for line in shown.console if "Uncaught" in line]
+
+
 def test_a_query_of_ones_own(recording: Path, tmp_path: Path) -> None:
     query = tmp_path / "mine.sql"
     query.write_text(

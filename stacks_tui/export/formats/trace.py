@@ -8,7 +8,6 @@ does not show `stackFrames`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -146,7 +145,7 @@ class _Writer:
             "comments": [text.valid(line) for line in (*origin.comments, *origin.trust)],
             "zero_ns_since_epoch": str(self._trace.zero - self._shift),
         }
-        return json.dumps(said).encode()
+        return columns.json_of(said).encode()
 
     def _metadata(self) -> Iterator[str]:
         """Names and order of processes and threads."""
@@ -269,7 +268,7 @@ class _Writer:
 
 
 def _meta(name: str, pid: int, tid: int, /, **args: Any) -> str:
-    return json.dumps({"ph": "M", "name": name, "pid": pid, "tid": tid, "args": args})
+    return columns.json_of({"ph": "M", "name": name, "pid": pid, "tid": tid, "args": args})
 
 
 FORMAT = Format(
