@@ -23,7 +23,6 @@ from stacks_tui.cli import export_options as options
 from stacks_tui.cli import streams
 from stacks_tui.cli.teller import Teller, Words, run_command
 from stacks_tui.errors import UsageError
-from stacks_tui.export.handover import hand_over
 from stacks_tui.export.job import Baseline, ExportResult, Job, export, folder_of
 from stacks_tui.export.model import Samples, ValueType
 from stacks_tui.export.output import STDOUT
@@ -303,6 +302,8 @@ def _open(one: Format[Any], path: Path, user: User, *, wanted: bool) -> None:
 
 
 def _hand_over(path: Path, user: User) -> None:
+    from stacks_tui.export.handover import hand_over  # only here: an HTTP server loads much
+
     def tell(link: str) -> None:
         print(
             f"  open it: {link}\n  it is given once, within five minutes; ^C ends this", flush=True

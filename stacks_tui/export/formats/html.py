@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stacks_tui import text
-from stacks_tui.export.frame_tree import frame_tree
+from stacks_tui.export.calltree import Paths, grow
 from stacks_tui.export.model import COMPLETE, Label, Trace
 from stacks_tui.export.page import browser, json_text, write_page
 from stacks_tui.export.registry import Format
@@ -131,8 +131,8 @@ def _columns(trace: Trace, order: I64, begins: I64, zero: int) -> Iterator[_Colu
     start = trace.start_ns[order] - zero
     since = np.diff(start, prepend=0)
     since[begins] = start[begins]
-    stacks = np.unique(np.concatenate([trace.stack[order], trace.end_stack[order]]))
-    tree = frame_tree(trace.stacks, stacks[stacks >= 0])
+    tree = grow(Paths(trace.stacks.places, trace.stacks.offsets))
+    leaf = np.append(tree.last, -1)  # at the end for -1: no stack
     yield _unsigned("since", since)
     yield _unsigned("duration", trace.duration_ns[order])
     yield _unsigned("name", np.asarray(trace.name.indices).astype(np.int64)[order])
@@ -140,12 +140,12 @@ def _columns(trace: Trace, order: I64, begins: I64, zero: int) -> Iterator[_Colu
     yield _unsigned("kind", kind[order] + 1)
     yield _unsigned("cpu", trace.cpu[order].astype(np.int64) + 1)
     yield _unsigned("amount", _zigzag(trace.amount[order]))
-    yield _unsigned("stack", tree.leaf[trace.stack[order]] + 1)
-    yield _unsigned("end_stack", tree.leaf[trace.end_stack[order]] + 1)
+    yield _unsigned("stack", leaf[trace.stack[order]] + 1)
+    yield _unsigned("end_stack", leaf[trace.end_stack[order]] + 1)
     for at, label in enumerate(label for label in trace.more if label.name != "unit"):
         values, _ = _coded(label)
         yield _unsigned(f"detail {at}", values[order])
-    yield _unsigned("place", tree.place)
+    yield _unsigned("place", tree.key)
     yield _unsigned("parent", tree.parent + 1)
     where = np.full(len(trace), -1, np.int64)
     where[order] = np.arange(len(order))
@@ -155,7 +155,7 @@ def _columns(trace: Trace, order: I64, begins: I64, zero: int) -> Iterator[_Colu
     yield _unsigned("to", arrows[:, 1])
 
 
-def _unsigned(name: str, values: I64) -> _Column:
+def _unsigned(name: str, values: npt.NDArray[np.integer[Any]]) -> _Column:
     return _Column(name, values.astype(np.uint64))
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from stacks_tui import __version__, text
 from stacks_tui.export import columns
-from stacks_tui.export.frame_tree import frame_tree
+from stacks_tui.export.calltree import Paths, grow
 from stacks_tui.export.model import COMPLETE, COUNTER, INSTANT, Label, Trace
 from stacks_tui.export.registry import Format
 from stacks_tui.export.task import Task
@@ -67,8 +67,9 @@ class _Writer:
         self._tids = self._numbers()
         self._shift = -min(int(trace.start_ns.min(initial=0)), 0)
         """Viewers want no negative times."""
-        stacks = np.unique(np.concatenate([trace.stack, trace.end_stack]))
-        self._tree = frame_tree(trace.stacks, stacks[stacks >= 0])
+        self._tree = grow(Paths(trace.stacks.places, trace.stacks.offsets))
+        self._leaf = np.append(self._tree.last, -1)
+        """[stacks + 1] the node of each one's leaf; at the end for -1: no stack."""
         self._frames = [
             "\\n".join(columns.quoted(line.name)[1:-1] for line in location.lines)
             for location in trace.stacks.locations
@@ -97,10 +98,10 @@ class _Writer:
             out.write(self._arrows(arrows[first : first + _ROWS], first))
             task.step("writing arrows", first, len(arrows))
         out.write(b'\n],\n"stackFrames":{')
-        for first in range(0, len(self._tree.place), _ROWS):
+        for first in range(0, len(self._tree), _ROWS):
             frames = self._stack_frames(first)
             out.write(frames if first else frames[1:])  # no comma before the first
-            task.step("writing frames", first, len(self._tree.place))
+            task.step("writing frames", first, len(self._tree))
         out.write(b"\n}}\n")
         if not self._texts:
             task.note(
@@ -187,7 +188,7 @@ class _Writer:
         return columns.data_of(lines)
 
     def _frame(self, key: str, stacks: I64, counter: Mask) -> pa.Array:
-        return columns.whole_where(key, self._tree.leaf[stacks], (stacks >= 0) & ~counter)
+        return columns.whole_where(key, self._leaf[stacks], (stacks >= 0) & ~counter)
 
     def _args(self, rows: slice, counter: Mask) -> pa.Array:
         """The value of a counter; the details of other events."""
@@ -246,7 +247,7 @@ class _Writer:
 
     def _stack_frames(self, first: int) -> bytes:
         """Some frames, `"7":{"name":…,"category":…,"parent":"3"}`, each after a comma."""
-        place = self._tree.place[first : first + _ROWS]
+        place = self._tree.key[first : first + _ROWS]
         parent = self._tree.parent[first : first + _ROWS]
         used, which = np.unique(place, return_inverse=True)
         locations = [self._trace.stacks.locations[at] for at in used.tolist()]
