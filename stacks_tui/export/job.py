@@ -229,7 +229,7 @@ def _selection(side: Job | Baseline, recordings: Sequence[Recording], task: Task
 
 
 def _questions(job: Job, folder: str) -> tuple[Question, ...]:
-    names = job.queries or DEFAULT_QUERIES[folder]
+    names = job.queries or job.format.queries or DEFAULT_QUERIES[folder]
     return tuple(find_question(name, folder) for name in dict.fromkeys(names))
 
 

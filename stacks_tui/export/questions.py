@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.export.selection import Selection, Value
 from stacks_tui.export.task import Task
 from stacks_tui.resources import read_sql
-from stacks_tui.store.queries import load_query, query_names
+from stacks_tui.store.queries import Query, load_query, query_names, read_query
 from stacks_tui.store.reader import Recording
 
 STACKS, TRACES, TABLES = "pprof", "trace", "table"
@@ -61,6 +61,9 @@ class Question:
     """(name, meaning) beside the filters."""
     file: Path | None = None
     """None: it ships with the program."""
+    names: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    """See `store.queries.Query`; only for tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +177,19 @@ def rows_of(relation: duckdb.DuckDBPyRelation, question: Question) -> pa.Table:
 
 
 def _shipped(name: str) -> Question:
-    query = load_query(name)
+    return _question(name.rpartition("/")[2], load_query(name))
+
+
+def _question(name: str, query: Query, file: Path | None = None) -> Question:
     return Question(
-        name.rpartition("/")[2], query.question, query.sql, query.columns, query.parameters
+        name,
+        query.question,
+        query.sql,
+        query.columns,
+        query.parameters,
+        file,
+        query.names,
+        query.frames,
     )
 
 
@@ -193,9 +206,8 @@ def _from_file(path: Path) -> Question:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{str(path)!r} is no query: it is not UTF-8 text.") from error
-    first = text.lstrip().partition("\n")[0]
-    answers = first.removeprefix("--").strip() if first.startswith("--") else path.name
-    return Question(path.stem, answers, text, file=path)
+    query = read_query(path.stem, text)
+    return _question(path.stem, replace(query, question=query.question or path.name), path)
 
 
 def _refuse_idle_filters(question: Question, filters: dict[str, Value]) -> None:

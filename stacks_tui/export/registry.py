@@ -43,6 +43,8 @@ class Format(Generic[Source]):
     write: Callable[[Source, BinaryIO, Task], None]
     """Writes the whole file, front to back (it may be a pipe). Calls `task.step` as it goes, and
     `task.note` for what it left out. Raises StacksError; an OSError of the file passes through."""
+    queries: tuple[str, ...] = ()
+    """What it asks where nothing is named; empty: what others of its sort ask."""
     rank: int = 100
     """Lower is offered earlier."""
     variants: tuple[str, ...] = ()

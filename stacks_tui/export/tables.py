@@ -16,8 +16,12 @@ from stacks_tui.export.model import Rows
 from stacks_tui.export.questions import Question, ask, batches, recorded
 from stacks_tui.export.samples import make_origin
 from stacks_tui.export.selection import Selection
+from stacks_tui.export.stack_lookup import StackLookup, with_stacks
 from stacks_tui.export.task import Task
 from stacks_tui.store.reader import Recording
+
+_ROWS_PER_BATCH = 8_192
+"""With their frames, rows take some 2 kB each."""
 
 
 def load_rows(
@@ -36,19 +40,31 @@ def load_rows(
         ask(recording, question, selection, span, span.begin, task)
         for recording, span in zip(recordings, spans, strict=True)
     ]
-    counted = sum(relation.shape[0] for relation in relations)
-    found = _all(relations, question)
+    task.step(f"counting {question.name}")
+    counted = sum(_count(relation, question) for relation in relations)
+    # a connection answers nothing else while rows are read from it
+    origin = make_origin(recordings, spans, asked, selection)
+    found = _all(recordings, relations, question, task)
     first = next(found)
-    return Rows(
-        first.schema,
-        chain([first], found),
-        counted,
-        make_origin(recordings, spans, asked, selection),
-    )
+    return Rows(first.schema, chain([first], found), counted, origin)
+
+
+def _count(relation: duckdb.DuckDBPyRelation, question: Question) -> int:
+    """How many rows there are, without holding them."""
+    (batch, *_) = batches(relation.count("*"), question)
+    return int(batch.column(0)[0].as_py())
 
 
 def _all(
-    relations: Sequence[duckdb.DuckDBPyRelation], question: Question
+    recordings: Sequence[Recording],
+    relations: Sequence[duckdb.DuckDBPyRelation],
+    question: Question,
+    task: Task,
 ) -> Iterator[pa.RecordBatch]:
-    for relation in relations:
-        yield from batches(relation, question)
+    for recording, relation in zip(recordings, relations, strict=True):
+        found = None
+        if question.names or question.frames:
+            # before rows are read: a connection answers one question at a time
+            found = StackLookup(recording, task, addresses=bool(question.frames))
+        for batch in batches(relation, question, _ROWS_PER_BATCH):
+            yield with_stacks(batch, question, found) if found is not None else batch

@@ -15,6 +15,8 @@ from stacks_tui.resources import folder, read_sql
 
 _PARAMETER = re.compile(r"--\s*\$([a-z_]+):\s*(.+)", re.ASCII)
 _COLUMN = re.compile(r"--\s*column:\s*([a-z_]+)(?:,\s*(.+))?", re.ASCII)
+_FORMS = ("names", "frames")
+_STACKS = re.compile(rf"--\s*({'|'.join(_FORMS)}):\s*([a-z_, ]+)", re.ASCII)
 _NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?", re.ASCII)
 
 
@@ -29,6 +31,10 @@ class Query:
     """(name, meaning), in the order of the file."""
     columns: tuple[tuple[str, str], ...] = ()
     """(name, meaning), in the order of the result."""
+    names: tuple[str, ...] = ()
+    """Columns of stack ids that a table shows as lists of their frames' names."""
+    frames: tuple[str, ...] = ()
+    """Columns of stack ids that a table shows as lists of (name, address, offset)."""
 
 
 def load_query(name: str) -> Query:
@@ -44,17 +50,24 @@ def load_query(name: str) -> Query:
         text = read_sql(f"{name}.sql")
     except StacksError as error:
         raise UsageError(str(error)) from error
-    first, *rest = text.splitlines()
-    if not first.startswith("-- "):
+    if not text.startswith("-- "):
         raise StacksError(f"query file {name!r} does not begin with its question (-- …).")
+    return read_query(name, text)
+
+
+def read_query(name: str, text: str) -> Query:
+    """A query by its text: what its first line asks, and what its head declares."""
+    first, *rest = text.lstrip().splitlines() or [""]
     heads = [line for line in rest if line.startswith("--")]
-    parameters = tuple(
-        (match[1], match[2]) for line in heads if (match := _PARAMETER.fullmatch(line))
-    )
-    columns = tuple(
-        (match[1], match[2] or "") for line in heads if (match := _COLUMN.fullmatch(line))
-    )
-    return Query(name, first.removeprefix("-- ").strip(), text, parameters, columns)
+
+    def declared(pattern: re.Pattern[str]) -> tuple[tuple[str, str], ...]:
+        matches = [pattern.fullmatch(line) for line in heads]
+        return tuple((match[1], match[2] or "") for match in matches if match)
+
+    stacks = dict(declared(_STACKS))
+    names, frames = (tuple(stacks.get(form, "").replace(",", " ").split()) for form in _FORMS)
+    question = first.removeprefix("--").strip() if first.startswith("--") else ""
+    return Query(name, question, text, declared(_PARAMETER), declared(_COLUMN), names, frames)
 
 
 def query_names(room: str) -> tuple[str, ...]:
