@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from export_fixture import (
     END,
+    IN_KERNEL,
     KERNEL,
     MS,
     TOTALS,
@@ -293,7 +294,7 @@ def test_tables(recording: Path) -> None:
     assert seconds[2, "rss"]["delta_bytes"] == 8192
     assert (seconds[2, "tcp_recv"]["count"], seconds[2, "tcp_recv"]["amount"]) == (2, 30)
     assert len(rows(recording, "events")) == 30
-    assert rows(recording, "events", begin=END)[0]["kstack"] == ["vfs_read", "entry"]
+    assert rows(recording, "events", begin=END)[0]["kstack"] == IN_KERNEL
 
 
 NESTED = [("leaf", 16, 1), ("rec", 32, 2), ("rec", 32, 2), ("main", 48, 3)]

@@ -56,6 +56,8 @@ def read(path: Path) -> pa.Table:
         return pa.ipc.open_file(path).read_all()
     if path.suffix == ".arrows":
         return pa.ipc.open_stream(path).read_all()
+    if path.suffix == ".csv":
+        return duckdb.read_csv(str(path)).to_arrow_table()
     return duckdb.read_parquet(str(path)).to_arrow_table()
 
 
