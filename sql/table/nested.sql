@@ -1,5 +1,6 @@
 -- What was recorded, with frames in each row and nothing null, as other recorders write it?
 -- frames: ustack, kstack
+-- slices: time
 -- column: kind, but no waits: there, they are what lies between the slices of a thread
 -- column: cpu, 0 where there is none; so all numbers
 -- column: command, empty where there is none; so all text
@@ -12,3 +13,4 @@ select timestamp, duration, kind, coalesce(cpu, 0)::usmallint as cpu, tgid,
        coalesce(buildid, ''::blob) as buildid, ustack, kstack
 from chosen($labels, $command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
 where kind <> 'wait'
+order by timestamp

@@ -63,6 +63,7 @@ class Question:
     """None: it ships with the program."""
     names: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
+    sliced: bool = False
     """See `store.queries.Query`; only for tables."""
 
 
@@ -190,6 +191,7 @@ def _question(name: str, query: Query, file: Path | None = None) -> Question:
         file,
         query.names,
         query.frames,
+        query.sliced,
     )
 
 

@@ -25,8 +25,9 @@ class StackLookup:
 
     def __init__(self, recording: Recording, task: Task, *, addresses: bool) -> None:
         """`addresses`: `frames` will be asked for, too."""
-        ids: list[pa.Array] = []
-        lengths: list[pa.Array] = []
+        # a stack 0 without frames, which no event has, stands for what is not there
+        ids = [np.zeros(1, np.uint64)]
+        lengths = [np.zeros(1, np.int32)]
         codes: list[npt.NDArray[np.int32]] = []
         places: list[list[npt.NDArray[np.uint64]]] = [[], []]
         known: dict[str, int] = {}
@@ -70,12 +71,9 @@ class StackLookup:
         """Places of all frames of these stacks, [n + 1] where each list begins in them, and which
         are not known."""
         wanted = np.asarray(ids.cast(pa.uint64()).fill_null(0))
-        found = np.zeros(len(wanted), np.int64)
-        known = np.zeros(len(wanted), np.bool_)
-        if len(self._ids):
-            near = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
-            known = np.asarray(ids.is_valid()) & (self._ids[near] == wanted)
-            found = self._order[near]
+        near = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
+        known = (wanted != 0) & (self._ids[near] == wanted)
+        found = self._order[near]
         lengths = np.where(known, self._starts[found + 1] - self._starts[found], 0)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.arange(offsets[-1]) + np.repeat(self._starts[found] - offsets[:-1], lengths)

@@ -17,6 +17,7 @@ _PARAMETER = re.compile(r"--\s*\$([a-z_]+):\s*(.+)", re.ASCII)
 _COLUMN = re.compile(r"--\s*column:\s*([a-z_]+)(?:,\s*(.+))?", re.ASCII)
 _FORMS = ("names", "frames")
 _STACKS = re.compile(rf"--\s*({'|'.join(_FORMS)}):\s*([a-z_, ]+)", re.ASCII)
+_SLICED = "-- slices: time"
 _NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?", re.ASCII)
 
 
@@ -35,6 +36,8 @@ class Query:
     """Columns of stack ids that a table shows as lists of their frames' names."""
     frames: tuple[str, ...] = ()
     """Columns of stack ids that a table shows as lists of (name, address, offset)."""
+    sliced: bool = False
+    """A row for each event, by time: it may be asked a slice of time after the other."""
 
 
 def load_query(name: str) -> Query:
@@ -65,9 +68,12 @@ def read_query(name: str, text: str) -> Query:
         return tuple((match[1], match[2] or "") for match in matches if match)
 
     stacks = dict(declared(_STACKS))
+    sliced = _SLICED in heads
     names, frames = (tuple(stacks.get(form, "").replace(",", " ").split()) for form in _FORMS)
     question = first.removeprefix("--").strip() if first.startswith("--") else ""
-    return Query(name, question, text, declared(_PARAMETER), declared(_COLUMN), names, frames)
+    return Query(
+        name, question, text, declared(_PARAMETER), declared(_COLUMN), names, frames, sliced
+    )
 
 
 def query_names(room: str) -> tuple[str, ...]:

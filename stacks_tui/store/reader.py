@@ -69,6 +69,11 @@ class Recording:
         self._connection = connection
         self._descriptors = descriptors
 
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The database with the views."""
+        return self._connection
+
     def sql(self, query: str, **parameters: Parameter) -> duckdb.DuckDBPyRelation:
         """A relation of one SELECT over the views; parameters that it does not name are left out.
 

@@ -1,0 +1,2 @@
+-- Which stacks were recorded?
+select id, frames, complete, truncated, status, native, python from stacks
