@@ -15,5 +15,5 @@ from counted c
 left join named n on n.tgid = c.tgid and (c.buildid is null or c.buildid = n.buildid)
 where coalesce(n.exe, c.command) is not null
 group by all
-order by sum(c.count) desc, path
+order by sum(c.count) desc, path, buildid
 limit 1

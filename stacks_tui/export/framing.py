@@ -66,11 +66,14 @@ class Framing:
         self._lengths: list[int] = []
 
     def stacks(self) -> Stacks:
-        """All that was added so far."""
+        """All that was added so far. Locations are in an order of their own."""
         offsets = np.zeros(len(self._lengths) + 1, np.int64)
         np.cumsum(np.array(self._lengths, np.int64), out=offsets[1:])
-        places = np.frombuffer(bytes(self._places), np.int32)
-        return Stacks(tuple(self._locations), places, offsets)
+        order = sorted(range(len(self._locations)), key=lambda at: _rank(self._locations[at]))
+        place_of = np.empty(len(order), np.int32)
+        place_of[order] = np.arange(len(order), dtype=np.int32)
+        places = place_of[np.frombuffer(self._places, np.int32)]
+        return Stacks(tuple(self._locations[at] for at in order), places, offsets)
 
     def depths(self) -> I64:
         """[stacks] locations in each stack added so far."""
@@ -326,12 +329,37 @@ class _Frames:
             )
 
 
+def _rank(location: Location) -> tuple[Any, ...]:
+    """What orders locations; equal only for equal ones."""
+    lines = tuple((line.name, line.file or "", line.line) for line in location.lines)
+    module, buildid = location.module or "", location.buildid or b""
+    return module, buildid, location.address, location.function_address, lines
+
+
 def _placed(frame: _Frame, exact: bool) -> Key:
     """What makes the location of a frame; a caller's address is one byte inside its call."""
     module, buildid, start, offset, line = frame
     next_one = start + offset
     address = next_one if exact or not next_one else next_one - 1
     return module, buildid, address, start, (line,)
+
+
+def in_order(stacks: Stacks) -> tuple[Stacks, I64]:
+    """The stacks by their frames, outermost first, so that like ones are neighbours; and where each
+    went. Equal stacks come out in equal order, however they were read."""
+    offsets = stacks.offsets.tolist()
+    keys = stacks.places[::-1].astype(">i4").tobytes()
+    last = len(stacks.places)
+    order = sorted(
+        range(len(stacks)),
+        key=lambda at: keys[(last - offsets[at + 1]) * 4 : (last - offsets[at]) * 4],
+    )
+    lengths = np.diff(stacks.offsets)[order]
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.arange(last) + np.repeat(stacks.offsets[:-1][order] - ends[:-1], lengths)
+    went = np.empty(len(order), np.int64)
+    went[order] = np.arange(len(order))
+    return Stacks(stacks.locations, stacks.places[at], ends), went
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -12,11 +12,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from stacks_tui.errors import StacksError, UsageError
-from stacks_tui.export.framing import Framing, check_question
+from stacks_tui.export.framing import Framing, check_question, in_order
 from stacks_tui.export.model import Before, Label, Origin, Samples, ValueType, Window
 from stacks_tui.export.questions import Question, Span, ask, batches, recorded
 from stacks_tui.export.selection import Selection
@@ -55,7 +56,8 @@ def load_samples(
         ]
         types |= more
         keys = [*types, *(_BEFORE + key for key in types)]
-    table, label_names = _merged(tables, keys)
+    stacks, went = in_order(framing.stacks())
+    table, label_names = _merged(tables, keys, went)
     sampled = ValueType("cpu", "nanoseconds") in types.values()
     values = np.empty((table.num_rows, len(keys)), np.int64)
     for at, key in enumerate(keys):
@@ -67,7 +69,7 @@ def load_samples(
     )
     kinds = tuple(types.values())
     return Samples(
-        framing.stacks(),
+        stacks,
         np.asarray(table.column("stack")).astype(np.int64, copy=False),
         kinds,
         values[:, : len(kinds)],
@@ -192,14 +194,19 @@ def _value_type(query: str, column: str, at: int, several: bool) -> tuple[str, V
     return f"value:{name}:{unit}", ValueType(name, unit)
 
 
-def _merged(tables: list[pa.Table], keys: list[str]) -> tuple[pa.Table, list[str]]:
-    """All rows with one row for each stack and labels; and the names of the label columns."""
+def _merged(
+    tables: list[pa.Table], keys: list[str], went: npt.NDArray[np.int64]
+) -> tuple[pa.Table, list[str]]:
+    """All rows with one row for each stack and labels, in order; and the names of label columns.
+
+    `went`: the new index of each stack. Nothing of the order in which rows came is left.
+    """
     labels = list(
         dict.fromkeys(n for t in tables for n in t.column_names if n.startswith("label:"))
     )
     full = []
     for table in tables:
-        columns = {"stack": table.column("stack")}
+        columns = {"stack": pa.array(went[np.asarray(table.column("stack"))])}
         for name in labels:
             there = name in table.column_names
             columns[name] = table.column(name) if there else pa.nulls(table.num_rows)
@@ -217,7 +224,7 @@ def _merged(tables: list[pa.Table], keys: list[str]) -> tuple[pa.Table, list[str
     )
     renamed = {f"{key}_sum": key for key in keys}
     table = grouped.rename_columns([renamed.get(name, name) for name in grouped.column_names])
-    return table, used
+    return table.sort_by([(name, "ascending") for name in ("stack", *used)]), used
 
 
 def _agree(tables: list[pa.Table], labels: list[str]) -> None:

@@ -37,7 +37,10 @@ def write_synthetic(
     names: int = 20_000,
     tasks: int = 8,
 ) -> Path:
-    """Event `n` has the stack `n % stacks`, the kind `n % len(kinds)`, the process `n % tasks`."""
+    """A tree of calls among `names` functions, each at three addresses.
+
+    Event `n` has the stack `n % stacks`, the kind `n % len(kinds)`, the process `n % tasks`.
+    """
     writer = RecordingWriter.create(path, me(), header())
     for first in range(0, events, _BATCH):
         numbers = np.arange(first, min(first + _BATCH, events), dtype=np.uint64)
@@ -101,7 +104,7 @@ def _stacks(ids: np.ndarray, stacks: int, depth: int, names: int) -> pa.Table:
         branch * _FACTOR + levels.astype(np.uint64)[None, :] * np.uint64(0xC2B2AE3D27D4EB4F)
     ) >> np.uint64(20)
     function = (mixed % np.uint64(names)).astype(np.int64).ravel()
-    offset = (mixed.ravel() >> np.uint64(24)) % np.uint64(48)
+    offset = (mixed.ravel() >> np.uint64(24)) % np.uint64(3) * np.uint64(16) + np.uint64(4)
     total = len(function)
     text = pa.array([f"module::function_number_{at}(int)" for at in range(names)])
     frames = pa.StructArray.from_arrays(

@@ -22,10 +22,12 @@ from export_fixture import (
     names,
     read_profile,
     samples_of,
+    totals,
     write_fixture,
 )
 from google.protobuf import descriptor_pb2, descriptor_pool
 from store_rows import EPOCH, Frame, Stack, events, header, me
+from synthetic import PERIOD_NS, write_synthetic
 
 from stacks_tui.export.formats.folded import write_folded
 from stacks_tui.export.formats.pprof import write_pprof
@@ -307,3 +309,24 @@ def test_a_stripped_binary_is_told(worked: Path, binary: Path, tmp_path: Path) -
     samples = samples_of(worked, "cpu")
     assert with_lines(samples, task).stacks.locations == samples.stacks.locations
     assert "no debug information for stripped; --debuginfod asks" in " ".join(task.notes)
+
+
+def test_one_profile_is_the_same_bytes_each_time(recording: Path, tmp_path: Path) -> None:
+    large = write_synthetic(tmp_path / "large", 30_000, 5_000)
+    for path, queries in ((large, ("cpu",)), (recording, ("cpu", "offcpu", "wakers", "block"))):
+        files = {
+            written(samples_of(path, *queries), tmp_path / f"{at}.pb.gz").read_bytes()
+            for at in range(4)
+        }
+        assert len(files) == 1
+    assert totals(samples_of(large, "cpu")) == {"count": 30_000, "cpu": 30_000 * PERIOD_NS}
+
+
+def test_like_stacks_are_neighbours(recording: Path) -> None:
+    samples = samples_of(recording, "cpu")
+    found = [tuple(reversed(names(samples, at))) for at in range(len(samples))]
+    order = {one: at for at, one in enumerate(samples.stacks.locations)}
+    keys = [
+        [order[one] for one in reversed(samples.stacks.stack(int(at)))] for at in samples.stack_of
+    ]
+    assert keys == sorted(keys) and len(found) == len(set(found))
