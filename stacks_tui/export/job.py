@@ -181,6 +181,11 @@ def _load(
     job: Job, recordings: Sequence[Recording], task: Task, user: User
 ) -> Samples | Trace | Rows:
     folder = folder_of(job.format)
+    for recording in recordings:
+        if recording.live:
+            task.note(
+                f"{str(recording.path)!r} is still being written; what came later is not seen."
+            )
     asked = _questions(job, folder)
     selection = _selection(job, recordings, task)
     if job.before is not None and not job.format.compares:

@@ -21,7 +21,7 @@ from stacks_tui.export.selection import Selection, Value
 from stacks_tui.export.task import Task
 from stacks_tui.resources import read_sql
 from stacks_tui.store.queries import Query, load_query, query_names, read_query
-from stacks_tui.store.reader import Recording
+from stacks_tui.store.reader import Recording, one_line
 
 STACKS, TRACES, TABLES = "pprof", "trace", "table"
 """Folders of `sql/`: queries for samples, for traces, for tables."""
@@ -163,9 +163,11 @@ def batches(
         if batch is None:
             yield pa.RecordBatch.from_pylist([], reader.schema)
     except (duckdb.Error, pa.ArrowException) as error:
-        of = f" {question.name!r}" if question is not None else ""
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise StacksError(f"the query{of} failed: {first[0].rstrip('.')}.") from error
+        if question is None:
+            raise StacksError(f"the query failed: {one_line(error)}.") from error
+        line = _line_of(str(error), question.sql)
+        where = f", in line {line}" if line else ""
+        raise StacksError(f"{_shown(question)}: {one_line(error)}{where}.") from error
 
 
 def rows_of(relation: duckdb.DuckDBPyRelation, question: Question) -> pa.Table:
@@ -228,8 +230,11 @@ def _refuse_idle_filters(question: Question, filters: dict[str, Value]) -> None:
             )
 
 
+def _shown(question: Question) -> str:
+    return question.file.name if question.file is not None else question.name
+
+
 def _told(error: StacksError, question: Question) -> StacksError:
-    where = question.file.name if question.file is not None else question.name
     message = str(error).rstrip(".")
     if isinstance(error.__cause__, duckdb.Error):
         said = str(error.__cause__)
@@ -237,7 +242,7 @@ def _told(error: StacksError, question: Question) -> StacksError:
         line = _line_of(said, question.sql)
         message += f", in line {line}" if line else ""
         message += f" ({hint[0]})" if hint else ""
-    return type(error)(f"{where}: {message}.")
+    return type(error)(f"{_shown(question)}: {message}.")
 
 
 def _line_of(said: str, sql: str) -> str | None:

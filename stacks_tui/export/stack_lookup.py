@@ -25,6 +25,7 @@ class StackLookup:
 
     def __init__(self, recording: Recording, task: Task, *, addresses: bool) -> None:
         """`addresses`: `frames` will be asked for, too."""
+        self._task = task
         # a stack 0 without frames, which no event has, stands for what is not there
         ids = [np.zeros(1, np.uint64)]
         lengths = [np.zeros(1, np.int32)]
@@ -74,6 +75,8 @@ class StackLookup:
         near = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
         known = (wanted != 0) & (self._ids[near] == wanted)
         found = self._order[near]
+        if (~known & (wanted != 0)).any():
+            self._task.note("some stacks are not in the recording; their frames are left out.")
         lengths = np.where(known, self._starts[found + 1] - self._starts[found], 0)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.arange(offsets[-1]) + np.repeat(self._starts[found] - offsets[:-1], lengths)

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import resource
 import stat
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ from stacks_tui.store.rows import last_processes
 Parameter = str | int | float | bool | bytes | None
 
 _SCHEMAS = {"events": EVENTS, "stacks": STACKS, "processes": PROCESSES}
+_DESCRIPTOR = re.compile(r"/proc/self/fd/\d+")
 _STEMS = {"events": "event", "stacks": "stack", "processes": "process"}
 """Table → what its sources are called in `sql/views.sql`: `<stem>_files` and `<stem>_rows`."""
 
@@ -91,7 +93,7 @@ class Recording:
             given = {name: value for name, value in parameters.items() if name in named}
             relation = self._connection.sql(query, params=given or None)
         except duckdb.Error as error:
-            raise UsageError(f"the query is wrong: {_one_line(error)}.") from error
+            raise UsageError(f"the query is wrong: {one_line(error)}.") from error
         assert relation is not None
         return relation
 
@@ -106,7 +108,7 @@ class Recording:
         try:
             return relation.to_arrow_table()
         except duckdb.Error as error:
-            raise StacksError(f"the query failed: {_one_line(error)}.") from error
+            raise StacksError(f"the query failed: {one_line(error)}.") from error
 
     def ask(self, name: str, **parameters: Parameter) -> pa.Table:
         """The result of a query file under `sql/`, such as `live/top_stacks`.
@@ -362,7 +364,9 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
-        raise StacksError(f"{str(path)!r} can't be read: {_one_line(error)}.") from error
+        raise StacksError(
+            f"{str(path)!r} can't be read: {one_line(error)}; without a damaged file the rest can."
+        ) from error
     except BaseException:
         connection.close()
         raise
@@ -385,6 +389,14 @@ def _keep_one_of_each_stack(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(read_sql("first_stacks.sql"))
 
 
-def _one_line(error: duckdb.Error) -> str:
+def one_line(error: Exception) -> str:
+    """What DuckDB says, in one line, with the names of files in place of our descriptors."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return _DESCRIPTOR.sub(_name_of, lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def _name_of(match: re.Match[str]) -> str:
+    try:
+        return Path(match[0]).readlink().name
+    except OSError:
+        return match[0]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from store_rows import EPOCH, Frame, Stack, events, header, me
 
 from stacks_tui.enrich.processes import ProcessRow
@@ -193,16 +190,3 @@ class Profile:
 
 def read_profile(path: Path) -> Profile:
     return Profile(profile_class().FromString(gzip.decompress(path.read_bytes())))
-
-
-def go_pprof(*arguments: str | Path) -> str:
-    """What `go tool pprof` prints; skips where there is none."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no go on this machine")
-    command = [go, "tool", "pprof", *map(str, arguments)]
-    home = str(Path(str(arguments[-1])).parent)
-    environ = {"PATH": "/usr/bin:/bin", "HOME": home, "PPROF_TMPDIR": home}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 0, done.stderr
-    return done.stdout

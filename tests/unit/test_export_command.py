@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from export_fixture import MS, TOTALS, go_pprof, read_profile, write_fixture
+from export_fixture import MS, TOTALS, read_profile, write_fixture
+from other_tools import go_pprof
 
 from stacks_tui.cli import export as command
 from stacks_tui.export import viewer

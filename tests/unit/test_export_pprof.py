@@ -18,7 +18,6 @@ from export_fixture import (
     KERNEL,
     MS,
     TOTALS,
-    go_pprof,
     names,
     read_profile,
     samples_of,
@@ -26,35 +25,16 @@ from export_fixture import (
     write_fixture,
 )
 from google.protobuf import descriptor_pb2, descriptor_pool
-from store_rows import EPOCH, Frame, Stack, events, header, me
+from lines_fixture import build, write_worked
+from other_tools import addr2line, go_pprof
+from store_rows import EPOCH
 from synthetic import PERIOD_NS, write_synthetic
 
 from stacks_tui.export.formats.folded import write_folded
 from stacks_tui.export.formats.pprof import write_pprof
-from stacks_tui.export.lines import read_buildid, with_lines
+from stacks_tui.export.lines import with_lines
 from stacks_tui.export.model import Samples
 from stacks_tui.export.task import CancelledError, ExportOptions, Task
-from stacks_tui.store.manifest import RecordingStatus
-from stacks_tui.store.writer import RecordingWriter
-
-CODE = r"""
-#include <vector>
-static inline unsigned long mix(unsigned long x) {
-  x ^= x >> 33; x *= 0xff51afd7ed558ccdUL;
-  return x ^ (x >> 29);
-}
-static inline unsigned long twice(unsigned long x) { return mix(mix(x) + 7); }
-__attribute__((noinline)) unsigned long work(const std::vector<unsigned long>& v) {
-  unsigned long s = 0;
-  for (auto x : v)
-    s += twice(x);
-  return s;
-}
-int main(int argc, char**) {
-  std::vector<unsigned long> v(1000, argc);
-  return work(v) == 0;
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -185,57 +165,12 @@ def test_folded_leaves_out_what_shrank_and_says_so(recording: Path) -> None:
 
 @pytest.fixture(scope="module")
 def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("g++")
-    if compiler is None or shutil.which("addr2line") is None:
-        pytest.skip("no g++ or addr2line")
-    folder = tmp_path_factory.mktemp("binary")
-    (folder / "work.cpp").write_text(CODE)
-    command = [compiler, "-O2", "-g", "-Wl,--build-id", "-o", "work", "work.cpp"]
-    subprocess.run(command, cwd=folder, check=True)
-    return folder / "work"
-
-
-def addresses_of(binary: Path, function: str) -> list[int]:
-    """Every instruction of a function."""
-    out = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", str(binary)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    body = out.partition(f"<{function}>:\n")[2].partition("\n\n")[0]
-    return [int(line.partition(":")[0], 16) for line in body.splitlines()]
-
-
-def addr2line(binary: Path, addresses: list[int]) -> dict[int, list[tuple[str, int]]]:
-    command = ["addr2line", "-a", "-i", "-e", str(binary), *map(hex, addresses)]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found: dict[int, list[tuple[str, int]]] = {}
-    at = 0
-    for line in out.splitlines():
-        if line.startswith("0x"):
-            at = int(line, 16)
-            found[at] = []
-        else:
-            file, _, number = line.partition(" (")[0].rpartition(":")
-            found[at].append((file, int(number)))
-    return found
+    return build(tmp_path_factory.mktemp("binary"))
 
 
 @pytest.fixture(scope="module")
 def worked(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with a sample at each instruction of `work`."""
-    path = tmp_path_factory.mktemp("worked") / "recording"
-    buildid = read_buildid(binary)
-    writer = RecordingWriter.create(path, me(), header())
-    symbol = "_Z4workRKSt6vectorImSaImEE"
-    code = addresses_of(binary, symbol)
-    for at, address in enumerate(code):
-        frame = Frame("work(…)", code[0], address - code[0], str(binary), buildid)
-        writer.write_stacks([Stack(at + 1, [frame])])
-        writer.write_events(events([at], ustack=at + 1, buildid=buildid))
-    writer.close(RecordingStatus(EPOCH + 1))
-    return path
+    return write_worked(tmp_path_factory.mktemp("worked") / "recording", binary)
 
 
 @pytest.mark.parametrize("tool", ["llvm-symbolizer", "addr2line"])
