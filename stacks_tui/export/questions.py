@@ -249,7 +249,10 @@ def _line_of(said: str, sql: str) -> str | None:
     """Number and text of the line that an error means: as it says, or where the name first is."""
     told = _LINE.search(said)
     if told is not None:
-        return f"{told[1]}: {told[2].strip()}"
+        # where the query was counted, it stood within another
+        shown = told[2].strip()
+        lines = [line.strip() for line in sql.splitlines()]
+        return f"{lines.index(shown) + 1 if shown in lines else told[1]}: {shown}"
     named = _NAME.search(said)
     if named is None:
         return None
