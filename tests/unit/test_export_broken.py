@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,7 +113,7 @@ def test_a_newer_recording_is_refused(
 def test_a_recording_under_way_gives_what_is_there(name: str, tmp_path: Path) -> None:
     writer = RecordingWriter.create(tmp_path / "r", me(), header())
     writer.write_stacks([Stack(1, [Frame("leaf", 16), Frame("main", 32)])])
-    columns = {"cpu": 1, "duration": 10 * MS, "ustack": 1}
+    columns: dict[str, Any] = {"cpu": 1, "duration": 10 * MS, "ustack": 1}
     writer.write_events(events([MS, 20 * MS], **columns))
     writer.write_events(events([15 * MS], kind="switch", **columns))
     try:
