@@ -3,4 +3,4 @@
 select * exclude (labels)
 from chosen($labels, $command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
 where $kind is null or kind = $kind
-order by timestamp
+order by timestamp, tgid, pid, kind

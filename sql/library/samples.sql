@@ -7,4 +7,4 @@ left join stacks u on u.id = e.ustack
 left join stacks k on k.id = e.kstack
 left join stacks w on w.id = e.wstack
 where $kind is null or e.kind = $kind
-order by e.timestamp
+order by e.timestamp, e.tgid, e.pid, e.kind

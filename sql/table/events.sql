@@ -7,4 +7,4 @@
 -- column: wstack, of the waker
 select * exclude (labels)
 from chosen($labels, $command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
-order by timestamp
+order by timestamp, tgid, pid, kind

@@ -13,4 +13,4 @@ select timestamp, duration, kind, coalesce(cpu, 0)::usmallint as cpu, tgid,
        coalesce(buildid, ''::blob) as buildid, ustack, kstack
 from chosen($labels, $command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
 where kind <> 'wait'
-order by timestamp
+order by timestamp, tgid, pid, kind

@@ -68,7 +68,7 @@ def cells(data: bytes) -> list[list[str]]:
 def rows_of(columns: dict[str, pa.Array], *, several: bool = False) -> Rows:
     """Rows as a query might return them."""
     batch = pa.RecordBatch.from_pydict(columns)
-    origin = Origin(("r",), ("mine",), ("Mine?",), "", Window(0, 1))
+    origin = Origin(("r",), ("mine",), ("Mine?",), "", "", Window(0, 1))
     batches = [batch.slice(at, 1) for at in range(batch.num_rows)] if several else [batch]
     return Rows(batch.schema, iter(batches), batch.num_rows, origin)
 
@@ -158,7 +158,7 @@ def test_every_type_has_a_form_in_csv() -> None:
             "'x'::enum('x', 'y') as e, []::varchar[] as none"
         ).to_arrow_table()
     (batch,) = table.to_batches()
-    rows = Rows(table.schema, iter([batch]), 1, Origin((), (), (), "", Window(0, 0)))
+    rows = Rows(table.schema, iter([batch]), 1, Origin((), (), (), "", "", Window(0, 0)))
     head, row = cells(written("csv", rows))
     said = dict(zip(head, row, strict=True))
     assert said | {"u": "", "span": "", "h": ""} == {

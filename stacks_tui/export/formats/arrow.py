@@ -30,7 +30,7 @@ def write_ipc(new: Any, rows: Rows, out: BinaryIO, task: Task) -> None:
         "query": ", ".join(origin.queries),
         "question": "\n".join(origin.questions),
         "selection": origin.selection,
-        "comments": "\n".join(origin.comments),
+        "comments": "\n".join((*origin.comments, *origin.trust)),
     }
     schema = rows.schema.with_metadata({key: text.valid(value) for key, value in metadata.items()})
     options = pa.ipc.IpcWriteOptions(compression="zstd")
