@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _FOLDERS = (STACKS, TABLES, TRACES)
 """Where a name is looked for, in this order."""
 _SUFFIXES = {"nanoseconds": "_ns", "bytes": "_bytes", "count": ""}
-_STACK_COLUMNS = ("stack", "end_stack", "waker_stack")
+_STACK_COLUMNS = ("stack", "end_stack")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -166,7 +166,7 @@ def test_every_query_answers(rec: library.Recording, tmp_path: Path) -> None:
 def test_traces_and_tables(rec: library.Recording) -> None:
     waits = list(rec.query("waits"))
     assert waits[0]["name"] == "blocked: sleeping" and waits[0]["duration"] == 200_000.0
-    assert waits[0]["waker_stack"] == ["try_to_wake_up", "unlock", "worker"]
+    assert waits[0]["stack"] == ["vfs_read", "entry", "read", "main"]
     assert rec.query("trace/rss").columns[:2] == ("event", "name")
     assert len(rec.query("slow_spans")) == 4
     assert len(rec.query("slow_spans", slow=0.05)) == 1
