@@ -50,6 +50,11 @@ class Gauge:
             raise EnoughError
         return len(data)
 
+    @property
+    def closed(self) -> bool:
+        """Never; Arrow's writers ask."""
+        return False
+
     def flush(self) -> None:
         """Nothing waits."""
 
