@@ -17,6 +17,10 @@ from stacks_tui.export.model import Stacks
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+CUT = -1
+"""Key of a node that stands for several; the first among its siblings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ class Tree:
     levels: I64
     """[depth + 1] index of the first node of each level, and the number of nodes."""
     last: I64
-    """[stacks] the node at which each stack ends; -1: it is empty."""
+    """[stacks] the node at which each stack ends, or was cut; -1: it is empty."""
+    share: F64
+    """[nodes] of the whole; empty where none was asked for."""
 
     def __len__(self) -> int:
         """Number of nodes."""
@@ -84,6 +90,8 @@ def paths_of(stacks: Stacks, keys: Sequence[Sequence[int]]) -> Paths:
     lengths = np.array([len(one) for one in keys] or [0], np.int64)
     begins = np.cumsum(lengths) - lengths
     flat = np.array([key for one in keys for key in one], np.int32)
+    if len(flat) == len(keys):  # nothing inlined: half the memory
+        return Paths(flat[stacks.places], stacks.offsets)
     many = lengths[stacks.places]
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(many)])
     # place p's keys lie at begins[p] and following
@@ -91,8 +99,17 @@ def paths_of(stacks: Stacks, keys: Sequence[Sequence[int]]) -> Paths:
     return Paths(flat[at], ends[stacks.offsets])
 
 
-def grow(paths: Paths, *, from_leaf: bool = False) -> Tree:
-    """The tree of these paths, from the outermost frame on, or from the leaf to its callers."""
+def grow(
+    paths: Paths, *, from_leaf: bool = False, shares: F64 | None = None, least: float = 0.0
+) -> Tree:
+    """The tree of these paths, from the outermost frame on, or from the leaf to its callers.
+
+    Args:
+        paths: the stacks.
+        from_leaf: from the leaf on.
+        shares: [stacks, columns] of each stack in the whole. A node's share is its largest.
+        least: a node with a smaller share has nothing below it: its stacks are cut there.
+    """
     begins, ends = paths.offsets[:-1], paths.offsets[1:]
     depth = ends - begins
     width = int(paths.keys.max(initial=0)) + 1
@@ -100,6 +117,7 @@ def grow(paths: Paths, *, from_leaf: bool = False) -> Tree:
     parents: list[I64] = []
     keys: list[I64] = []
     levels = [0]
+    share: list[F64] = []
     active = np.flatnonzero(depth > 0)
     while len(active):
         level = len(levels) - 1
@@ -109,13 +127,53 @@ def grow(paths: Paths, *, from_leaf: bool = False) -> Tree:
         before, key = np.divmod(distinct, width)
         parents.append(before - 1)
         keys.append(key)
-        last[active] = levels[-1] + which.reshape(len(active))
+        which = which.reshape(len(active))
+        last[active] = levels[-1] + which
         levels.append(levels[-1] + len(distinct))
-        active = active[depth[active] > level + 1]
+        further = depth[active] > level + 1
+        if shares is not None:
+            sums = [np.bincount(which, column[active], len(distinct)) for column in shares.T]
+            share.append(np.max(sums, axis=0))
+            further &= share[-1][which] >= least
+        active = active[further]
     none = np.zeros(0, np.int64)
     return Tree(
         np.concatenate([none, *parents]),
         np.concatenate([none, *keys]).astype(np.int32),
         np.array(levels, np.int64),
         last,
+        np.concatenate([np.zeros(0), *share]),
     )
+
+
+def pruned(tree: Tree, own: I64, kept: npt.NDArray[np.bool_]) -> tuple[Tree, I64]:
+    """The tree of these nodes alone, and what ends at each; no sum changes.
+
+    Args:
+        tree: of which.
+        own: [nodes, columns] what ends at each node.
+        kept: [nodes]; a node that is kept has a parent that is.
+
+    Returns:
+        A tree in which all that was cut off below a node is one node of the key `CUT`, and its
+        `own`. Its `last` and `share` are empty.
+    """
+    cut = ~kept & ((tree.parent < 0) | kept[tree.parent])
+    above, which = np.unique(tree.parent[cut], return_inverse=True)
+    rest = np.zeros((len(above), own.shape[1]), np.int64)
+    np.add.at(rest, which, tree.sums(own)[cut])
+    stays = np.flatnonzero(kept)
+    parent = np.concatenate([tree.parent[stays], above])
+    number = np.cumsum(kept) - 1
+    parent = np.where(parent < 0, -1, number[parent])
+    key = np.concatenate([tree.key[stays], np.full(len(above), CUT, np.int32)])
+    depths = tree.depth()
+    depth = np.concatenate([depths[stays], np.where(above < 0, 0, depths[above] + 1)])
+    order = np.lexsort((key, parent, depth))
+    # nodes of a level come in the order of their parents, whose numbers have changed
+    again = np.empty(len(order), np.int64)
+    again[order] = np.arange(len(order))
+    parent = np.where(parent[order] < 0, -1, again[parent[order]])
+    levels = np.concatenate([[0], np.cumsum(np.bincount(depth))]).astype(np.int64)
+    left = Tree(parent, key[order], levels, np.zeros(0, np.int64), np.zeros(0))
+    return left, np.concatenate([own[stays], rest])[order]

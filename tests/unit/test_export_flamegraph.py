@@ -23,7 +23,7 @@ from store_rows import me
 
 from stacks_tui import text
 from stacks_tui.export import page as page_module
-from stacks_tui.export.calltree import Paths, grow
+from stacks_tui.export.calltree import CUT, Paths, grow, pruned
 from stacks_tui.export.formats.flamegraph import FORMAT, write_flamegraph
 from stacks_tui.export.job import Baseline, Job, Moment, export
 from stacks_tui.export.model import Samples
@@ -207,11 +207,13 @@ def test_what_is_pruned_is_told_and_totals_stay(recording: Path, tmp_path: Path)
         ("main", "…"): 10 * MS,
         ("…",): 20 * MS,
     }
-    assert data["trees"]["down"]["inside"] in ([3, 3], [3, 3][::-1])
-    assert "6 of 11 nodes" in task.notes[0] and "30 %" in task.notes[0]
+    assert sorted(data["trees"]["down"]["inside"]) == [1, 2]
+    assert "3 of 4 distinct stacks" in task.notes[0] and "30 %" in task.notes[0]
     shown = show(page)
     assert shown.data()["down"] == shown.data()["up"] == [6, 60 * MS]
-    assert "6 of 11 nodes" in shown.text("trust") and "left out: 6 smaller" in shown.text("legend")
+    assert "3 of 4 distinct" in shown.text("trust") and "3 stacks below 30 %" in shown.text(
+        "legend"
+    )
 
 
 def test_a_flood_of_stacks_is_pruned_by_itself(
@@ -365,6 +367,14 @@ def test_a_tree_has_each_path_once(stacks: list[list[int]], from_leaf: bool) -> 
     assert dict(zip(paths, sums, strict=True)) == expected
     order = np.argsort(tree.preorder()).tolist()
     assert [paths[at] for at in order] == sorted(paths)
+    # without what is small, what is left has the same sums, and so has the whole
+    kept = np.array(sums, np.int64) >= 30
+    left, own = pruned(tree, tree.own(values), kept)
+    again = left.sums(own)[:, 0]
+    assert again[left.parent < 0].sum() == sum(
+        total for total, path in zip(sums, paths, strict=True) if len(path) == 1
+    )
+    assert sorted(again[left.key != CUT].tolist()) == sorted(total for total in sums if total >= 30)
 
 
 def test_a_cancelled_export_stops(recording: Path, tmp_path: Path) -> None:

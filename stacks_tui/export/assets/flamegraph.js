@@ -119,7 +119,7 @@
   function name(i) {
     const f = tree.frame[i];
     if (f === ALL) return "all";
-    if (f === REST) return `${grouped(tree.inside.get(i))} smaller`;
+    if (f === REST) return `${grouped(tree.inside.get(i))} small stacks`;
     return frames.name[f - FIRST];
   }
   function place(i) {
@@ -133,7 +133,7 @@
     const { unit } = types[state.type], out = [name(i)];
     const where = place(i);
     if (where) out.push(where);
-    if (tree.frame[i] === REST) out.push(`left out when the file was made: each below ${+(tree.raw.share * 100).toPrecision(2)} % of all`);
+    if (tree.frame[i] === REST) out.push(`distinct stacks, not drawn apart: each way below ${+(tree.raw.share * 100).toPrecision(2)} % of all`);
     if (compared) {
       out.push(`before ${exact(tree.was[i], unit)}`, `after  ${exact(tree.now[i], unit)}`, `change ${growth(tree.was[i], tree.now[i])}`);
       if (state.relative) out.push(`share  ${percent(tree.was[i] / tree.scales[1])} → ${percent(tree.now[i] / tree.scales[0])}`);
@@ -391,7 +391,7 @@
       }
       if (rows.length > most) entry(css.back, `and ${rows.length - most} more`);
     }
-    if (tree.inside.size) entry(css.rest, `left out: ${grouped(tree.n ? [...tree.inside.values()].reduce((p, q) => p + q, 0) : 0)} smaller than ${+(tree.raw.share * 100).toPrecision(2)} %`);
+    if (tree.inside.size) entry(css.rest, `${grouped([...tree.inside.values()].reduce((p, q) => p + q, 0))} stacks below ${+(tree.raw.share * 100).toPrecision(2)} %`);
   }
   function controls() {
     $("type").value = state.type;

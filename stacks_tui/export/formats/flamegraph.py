@@ -4,7 +4,7 @@ Comes in: samples, or two sides of a comparison. Goes out: a page (`export/asset
 with two trees: from the outermost frame to the leaf, and from the leaf to its callers. What is too
 small is drawn as one grey remainder beside its siblings, so all totals stay. The page reads:
 `trees.*.frame` (0: all, 1: remainder, then `frames`), `depth`, `own` and `before` (a list for each
-of `types`), all in preorder.
+of `types`), all in preorder, and `inside`: how many stacks each remainder stands for.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from stacks_tui import __version__, text
-from stacks_tui.export.calltree import I64, Tree, grow, paths_of
+from stacks_tui.export.calltree import CUT, F64, I64, Tree, grow, paths_of, pruned
 from stacks_tui.export.functions import KINDS, Functions, functions_of, shown
 from stacks_tui.export.model import Origin, Samples
 from stacks_tui.export.page import browser, json_text, write_page
@@ -26,11 +25,13 @@ from stacks_tui.export.samples import none_selected
 from stacks_tui.export.task import Task
 from stacks_tui.store.manifest import iso_time
 
-BoolArray = npt.NDArray[np.bool_]
-
 _MOST_NODES = 150_000
 """Of each tree, where no share is asked for: some 2 MB, and quick to draw."""
-_ALL, _REMAINDER, _FIRST = 0, 1, 2
+_MANY_FRAMES = 4_000_000
+"""Of all stacks together: for more, a tree is not grown below `_FLOOR`."""
+_FLOOR = 0.25 / _MOST_NODES
+_FIRST = 2
+_ALL, _REMAINDER = 0, CUT + _FIRST
 _EXACT = 2**53
 """Above it a page's numbers are rounded."""
 
@@ -39,19 +40,25 @@ def write_flamegraph(samples: Samples, out: BinaryIO, task: Task) -> None:
     """Write the page."""
     functions = functions_of(samples.stacks)
     task.step("making the tree", 0, 2)
-    # one column for each type, then one for each type before
+    # one column for each type, then one for each type before, then one that counts stacks
     values = [samples.by_stack(at) for at in range(len(samples.types))]
     if samples.before is not None:
         values += [samples.sums(column) for column in samples.before.values.T]
-    by_stack = np.stack(values, axis=1)
+    there = np.zeros(len(samples.stacks), np.int64)
+    there[samples.stack_of] = 1
+    by_stack = np.stack([*values, there], axis=1)
+    shares = _shares(by_stack[:, :-1], len(samples.types))
     paths = paths_of(samples.stacks, functions.of_location)
+    asked = task.options.minimum_share
+    least = asked if asked is not None else _FLOOR if len(paths.keys) > _MANY_FRAMES else 0.0
     trees = {}
     for at, name in enumerate(("down", "up")):
-        whole = grow(paths, from_leaf=name == "up")
-        trees[name] = _Drawn(whole, by_stack, len(samples.types), task.options.minimum_share)
+        whole = grow(paths, from_leaf=name == "up", shares=shares, least=least)
+        most = _MOST_NODES if asked is None else len(whole)
+        trees[name] = _Drawn(whole, by_stack, len(samples.types), least, most)
         task.step("making the tree", at + 1, 2)
-    if any(one.left_out for one in trees.values()):
-        task.note(_told(trees["down"], trees["up"]))
+    if any(one.cut for one in trees.values()):
+        task.note(_told(trees["down"], trees["up"], int(there.sum())))
     if np.abs(by_stack).sum(axis=0, dtype=np.float64).max(initial=0) >= _EXACT:
         task.note("values above 2^53 are rounded in the page; its totals are exact.")
     title = task.options.title or _title(samples)
@@ -59,94 +66,49 @@ def write_flamegraph(samples: Samples, out: BinaryIO, task: Task) -> None:
 
 
 class _Drawn:
-    """What is left of a tree, with remainders, in preorder."""
+    """What is left of a tree below its root, with remainders, in preorder."""
 
-    def __init__(self, tree: Tree, by_stack: I64, types: int, share: float | None) -> None:
-        own = tree.own(by_stack)
-        total = tree.sums(own)
-        weight = _weights(tree, own, types)
-        kept, self.share = _chosen(weight, share)
-        self.left_out = int((~kept).sum())
-        self.whole = len(tree)
-        # remainders: the sum of all that is cut off below a node
-        cut = ~kept & ((tree.parent < 0) | kept[tree.parent])
-        sizes = tree.sums(np.ones((len(tree), 1), np.int64))[:, 0]
-        above, which = np.unique(tree.parent[cut], return_inverse=True)
-        rest = np.zeros((len(above), own.shape[1]), np.int64)
-        np.add.at(rest, which, total[cut])
-        inside = np.zeros(len(above), np.int64)
-        np.add.at(inside, which, sizes[cut])
-        # the root, what is kept, the remainders
-        number = np.cumsum(kept, dtype=np.int64)
-        at = np.flatnonzero(kept)
-        none = np.zeros((1, own.shape[1]), np.int64)
-        parent = np.concatenate([[-1], _number(tree.parent[at], number), _number(above, number)])
-        key = np.concatenate(
-            [[_ALL], tree.key[at].astype(np.int64) + _FIRST, np.full(len(above), _REMAINDER)]
-        )
-        depth_of = tree.depth()
-        below = np.where(above < 0, 0, depth_of[above] + 1) if len(tree) else above
-        depth = np.concatenate([[0], depth_of[at] + 1, below + 1])
-        values = np.concatenate([none, own[at], rest])
-        inside = np.concatenate([np.zeros(1 + len(at), np.int64), inside])
-        order = np.lexsort((key, parent, depth))
-        again = np.empty(len(order), np.int64)
-        again[order] = np.arange(len(order))
-        moved = np.where(parent[order] < 0, -1, again[parent[order]])
-        counts = np.bincount(depth)
-        laid = Tree(
-            moved,
-            key[order].astype(np.int32),
-            np.concatenate([[0], np.cumsum(counts)]),
-            np.zeros(0, np.int64),
-        )
-        final = order[np.argsort(laid.preorder())]
-        self.key, self.depth, self.values = key[final], depth[final], values[final]
-        self.inside = inside[final]
+    def __init__(self, tree: Tree, by_stack: I64, types: int, least: float, most: int) -> None:
+        self.share = least
+        kept = tree.share >= least
+        if np.count_nonzero(kept) > most:
+            self.share = float(np.partition(tree.share, -most - 1)[-most - 1])
+            kept = tree.share > self.share
+        left, values = pruned(tree, tree.own(by_stack), kept)
+        order = np.argsort(left.preorder())
+        root = np.zeros((1, values.shape[1]), np.int64)
+        self.values = np.concatenate([root, values[order]])
+        self.key = np.concatenate([[_ALL], left.key[order] + _FIRST])
+        self.depth = np.concatenate([[0], left.depth()[order] + 1])
+        self.stacks = self.values[self.key == _REMAINDER, -1]
+        self.cut = int(self.stacks.sum())
         self.types = types
 
     def columns(self) -> dict[str, Any]:
         """As the page reads them."""
-        lists = self.values.T.tolist()
+        lists = self.values[:, :-1].T.tolist()
         return {
             "frame": self.key.tolist(),
             "depth": self.depth.tolist(),
             "own": lists[: self.types],
             "before": lists[self.types :],
-            "inside": self.inside[self.key == _REMAINDER].tolist(),
+            "inside": self.stacks.tolist(),
             "share": self.share,
         }
 
 
-def _number(parent: I64, number: I64) -> I64:
-    """Nodes of the whole tree as those that are kept are numbered after the root, 0."""
-    return np.where(parent < 0, 0, number[parent]) if len(number) else parent
+def _shares(by_stack: I64, types: int) -> F64:
+    """[stacks, types] of each stack in the whole: of both sides the larger, as widths are."""
+    sides = np.abs(by_stack).reshape(len(by_stack), by_stack.shape[1] // types, types).max(axis=1)
+    shares: F64 = sides / np.maximum(sides.sum(axis=0, dtype=np.float64), 1)
+    return shares
 
 
-def _weights(tree: Tree, own: I64, types: int) -> npt.NDArray[np.float64]:
-    """[nodes] the largest share of each in the whole, over all types: what its width goes by."""
-    sides = np.abs(own).reshape(len(own), own.shape[1] // types, types).max(axis=1)
-    sums = tree.sums(sides)
-    whole = np.maximum(sums[tree.parent < 0].sum(axis=0, dtype=np.float64), 1)
-    weight: npt.NDArray[np.float64] = (sums / whole).max(axis=1, initial=0.0)
-    return weight
-
-
-def _chosen(weight: npt.NDArray[np.float64], share: float | None) -> tuple[BoolArray, float]:
-    """[nodes] which are drawn, and the share below which none is."""
-    if share is None:
-        if len(weight) <= _MOST_NODES:
-            return np.ones(len(weight), np.bool_), 0.0
-        share = float(np.partition(weight, -_MOST_NODES - 1)[-_MOST_NODES - 1])
-        return weight > share, share
-    return weight >= share, share
-
-
-def _told(down: _Drawn, up: _Drawn) -> str:
+def _told(down: _Drawn, up: _Drawn, stacks: int) -> str:
     """What was left out, for the person."""
-    counts = [f"{text.count(one.left_out)} of {text.count(one.whole)}" for one in (down, up)]
     return (
-        f"{counts[0]} nodes (from the leaf: {counts[1]}) are drawn as grey remainders, each below "
+        f"{text.count(down.cut)} of {text.count(stacks)} distinct stacks (from the leaf: "
+        f"{text.count(up.cut)}) end in grey remainders, of what is below "
         f"{max(down.share, up.share) * 100:.2g} %; --minimum 0 draws all."
     )
 

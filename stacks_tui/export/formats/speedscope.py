@@ -8,7 +8,6 @@ The format: https://www.speedscope.app/file-format-schema.json.
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stacks_tui import __version__
-from stacks_tui.export.calltree import I64, grow, paths_of
+from stacks_tui.export.calltree import I64, Paths, grow, paths_of
 from stacks_tui.export.functions import Functions, functions_of, shown
 from stacks_tui.export.model import Samples
 from stacks_tui.export.registry import Format
@@ -26,6 +25,8 @@ from stacks_tui.export.task import Task
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 _UNITS = {"nanoseconds": "nanoseconds", "bytes": "bytes"}
+_MANY_FRAMES = 10_000_000
+"""Of all stacks together: for more, stacks stand in the order in which they come."""
 _PIECE = 8_192
 """Stacks written at a time."""
 
@@ -46,12 +47,10 @@ def write_speedscope(samples: Samples, out: BinaryIO, task: Task) -> None:
     functions = functions_of(samples.stacks)
     paths = paths_of(samples.stacks, functions.of_location)
     task.step("making the tree")
-    tree = grow(paths)
-    rank = np.concatenate([tree.preorder(), [-1]])[tree.last]  # -1: an empty stack is first
-    keys, ends = paths.keys.tolist(), paths.offsets.tolist()
-    stacks = [
-        f"[{','.join(map(str, keys[begin:end][::-1]))}]" for begin, end in itertools.pairwise(ends)
-    ]
+    rank = np.arange(len(samples.stacks))
+    if len(paths.keys) <= _MANY_FRAMES:
+        tree = grow(paths)
+        rank = np.concatenate([tree.preorder(), [-1]])[tree.last]  # -1: an empty stack is first
     groups = _groups(samples, rank, by_labels=task.options.labels is not None)
     before = (groups[0].values[:, : samples.main] < 0).any(axis=0) if groups else ()
     head = {
@@ -80,7 +79,7 @@ def write_speedscope(samples: Samples, out: BinaryIO, task: Task) -> None:
                     "endValue": int(weights[some].sum()),
                 }
                 out.write((",\n" if written else "").encode())
-                _write_profile(profile, stacks, group.stacks[some], weights[some], out, task)
+                _write_profile(profile, paths, group.stacks[some], weights[some], out, task)
                 written += 1
     out.write(b"]}\n")
     if any((group.values < 0).any() for group in groups):
@@ -89,18 +88,21 @@ def write_speedscope(samples: Samples, out: BinaryIO, task: Task) -> None:
 
 def _write_profile(
     profile: dict[str, Any],
-    stacks: list[str],
+    paths: Paths,
     which: I64,
     weights: I64,
     out: BinaryIO,
     task: Task,
 ) -> None:
     out.write((json.dumps(profile)[:-1] + ', "samples": [').encode())
-    places = which.tolist()
-    for first in range(0, len(places), _PIECE):
-        piece = ",".join([stacks[at] for at in places[first : first + _PIECE]])
-        out.write(((", " if first else "") + piece).encode())
-        task.step("writing", first, len(places))
+    for first in range(0, len(which), _PIECE):
+        some = which[first : first + _PIECE]
+        piece = [
+            f"[{','.join(map(str, paths.keys[begin:end][::-1].tolist()))}]"
+            for begin, end in zip(paths.offsets[some], paths.offsets[some + 1], strict=True)
+        ]
+        out.write((("," if first else "") + ",".join(piece)).encode())
+        task.step("writing", first, len(which))
     out.write(f'], "weights": {json.dumps(weights.tolist(), separators=(",", ":"))}}}'.encode())
 
 
