@@ -165,6 +165,12 @@ def test_without_samples_what_lasts_has_weight(recording: Path) -> None:
     }
 
 
+def test_times_that_overlap_are_not_added_up(recording: Path) -> None:
+    trace = trace_of(recording, "switches", "waits", "wakeups", "spans", "io")
+    samples = [thread["samples"] for thread in written(trace)["threads"]]
+    assert sum(round(weight * 1e6) for one in samples for weight in one["weight"]) == 1_200 * MS
+
+
 def test_hostile_names_are_escapes(recording: Path) -> None:
     made = written(trace_of(recording))
     whole = json.dumps(made, ensure_ascii=False)

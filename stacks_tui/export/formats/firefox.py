@@ -2,8 +2,9 @@
 
 Comes in: a trace. Goes out: a processed profile, gzipped JSON. CPU samples are samples of weight 1;
 what lasts (slices, waits, spans, IO) are markers with their stack. Without CPU samples, the stacks
-of what lasts are the samples, weighted by ms. The format, at a version that newer ones upgrade:
-github.com/firefox-devtools/profiler, src/types/profile.ts, docs-developer/CHANGELOG-formats.md.
+of slices and waits, or else of all that lasts, are the samples, weighted by ms. The format, at a
+version that newer ones upgrade: github.com/firefox-devtools/profiler, src/types/profile.ts and
+docs-developer/CHANGELOG-formats.md.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ _SHOWN_THREADS = 15
 _INSTANT, _INTERVAL = 0, 1
 _NOTHING = Location((Line("[no stack]"),), 0, None, None)
 _SAMPLED = "profile"
+_APART = ("switch", "wait")
 _UNITS = {"nanoseconds": "nanoseconds", "bytes": "bytes"}
 
 
 def write_firefox(trace: Trace, out: BinaryIO, task: Task) -> None:
     """Write the trace as a profile."""
-    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=out, mtime=0) as file:
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=out, mtime=0) as file:
         _Writer(trace, file, task).write()
 
 
@@ -78,7 +80,7 @@ class _Writer:
         self._is_sample = (trace.event == INSTANT) & (self._kind_of == sampled)
         self._weighted = not self._is_sample.any()
         if self._weighted:
-            self._is_sample = (trace.event == COMPLETE) & (stack >= 0)
+            self._is_sample = (trace.event == COMPLETE) & (stack >= 0) & self._weighed()
         self._is_marker = (trace.event != COUNTER) & (self._kind_of != sampled)
         self._time = trace.start_ns / 1e6
         self._details = [_Detail(label) for label in trace.more]
@@ -87,6 +89,12 @@ class _Writer:
         self._nothing = len(tree)
         # [events] the row of the stack table; -1: none
         self._stack = np.concatenate([tree.last, [-1]])[stack]
+
+    def _weighed(self) -> npt.NDArray[np.bool_]:
+        """[events] slices and waits, whose times don't overlap; where there are none, all."""
+        apart = [code for code, kind in enumerate(self._kinds) if kind in _APART]
+        found = np.isin(self._kind_of, apart)
+        return found if found.any() else ~found
 
     def write(self) -> None:
         threads = self._threads()
