@@ -2,7 +2,7 @@
 
 python3 screenshots/make.py
 
-The page of a trace is pictured by Chromium, which must be there for that one.
+Pages are pictured by Chromium, which must be there for them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "help": ("mixed", ("question_mark",)),
 }
 """Name → recording, and the keys that lead there."""
+PAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "trace": ("html", (), "1200,760", "event=9676&span=60000000"),
+    "flamegraph": ("flamegraph", ("offcpu",), "1200,560", "search=mutex"),
+}
+"""Name → format, queries, size, and what the page's address says to show."""
 
 
 def _no_collector(start: Start) -> Source:
@@ -64,18 +69,19 @@ async def picture(name: str, recording: Path, keys: tuple[str, ...]) -> None:
     (HERE / f"{name}.svg").write_text(svg, "utf-8")
 
 
-def page() -> None:
-    """The timeline of `stacks-export trace --format html`, as a browser shows it."""
+def page(name: str, form: str, queries: tuple[str, ...], size: str, fragment: str) -> None:
+    """What `stacks-export FORM QUERY…` writes, as a browser shows it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.html"
-        export(Job((RECORDINGS / "mixed",), find_format("html"), path=path))
+        path = Path(folder) / f"{name}.html"
+        export(Job((RECORDINGS / "mixed",), find_format(form), queries, path=path))
         subprocess.run(
             [
                 *("chromium", "--headless", "--no-sandbox", "--disable-gpu"),
-                *("--window-size=1200,760", "--virtual-time-budget=8000"),
+                *(f"--window-size={size}", "--virtual-time-budget=8000"),
+                "--blink-settings=preferredColorScheme=1",
                 f"--user-data-dir={folder}/profile",
-                f"--screenshot={HERE / 'trace.png'}",
-                f"{path.as_uri()}#event=9676&span=60000000",
+                f"--screenshot={HERE / name}.png",
+                f"{path.as_uri()}#{fragment}",
             ],
             check=True,
             capture_output=True,
@@ -84,9 +90,9 @@ def page() -> None:
 
 def main() -> None:
     """All of them, or those named."""
-    for name in sys.argv[1:] or [*PICTURES, "trace"]:
-        if name == "trace":
-            page()
+    for name in sys.argv[1:] or [*PICTURES, *PAGES]:
+        if name in PAGES:
+            page(name, *PAGES[name])
         else:
             recording, keys = PICTURES[name]
             asyncio.run(picture(name, RECORDINGS / recording, keys))
