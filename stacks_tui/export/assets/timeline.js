@@ -69,11 +69,17 @@
 
   // ---- how it is said ------------------------------------------------------------------------
 
+  const UNITS = [["s", 1e9], ["ms", 1e6], ["µs", 1e3]];
   function time(ns) {
     const size = Math.abs(ns);
-    for (const [unit, factor] of [["s", 1e9], ["ms", 1e6], ["µs", 1e3]])
+    for (const [unit, factor] of UNITS)
       if (size >= factor) return `${(ns / factor).toPrecision(Math.max(3, Math.floor(Math.log10(size / factor)) + 1))} ${unit}`;
     return `${ns} ns`;
+  }
+  // With as many digits as tell it from the next one.
+  function tickTime(ns, step) {
+    const [unit, factor] = UNITS.find(([, one]) => Math.abs(ns) >= one) || ["ns", 1];
+    return `${(ns / factor).toFixed(Math.max(Math.ceil(Math.log10(factor / step) - 1e-9), 0))} ${unit}`;
   }
   const whole = (value) => value.toLocaleString("en-US");
   function amount(value, unit) {
@@ -159,7 +165,9 @@
 
   function go(from, span) {
     state.span = Math.min(Math.max(span, 50), all * 1.05);
-    state.from = Math.min(Math.max(from, first - state.span * 0.05), Math.max(last - state.span * 0.95, first - all * 0.025));
+    const spare = state.span * 0.05; // a little is seen beyond either end
+    state.from = state.span >= all ? first - (state.span - all) / 2
+      : Math.min(Math.max(from, first - spare), last - state.span + spare);
     dirty();
   }
   const zoom = (factor, px = LABEL + plot() / 2) => go(at(px) - (at(px) - state.from) * factor, state.span * factor);
@@ -342,7 +350,7 @@
       if (px < LABEL) continue;
       pen.fillStyle = paint.line;
       pen.fillRect(px, RULER - 7, 1, 7);
-      label(time(Math.round(tick)), px + 4, RULER / 2, 110, paint.soft, 11);
+      label(tickTime(Math.round(tick), step), px + 4, RULER / 2, 110, paint.soft, 11);
     }
     label(`${time(Math.round(state.span))} shown`, 8, RULER / 2, LABEL - 12, paint.soft, 11);
   }
