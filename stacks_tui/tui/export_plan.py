@@ -1,0 +1,155 @@
+"""What an export of the screen takes along: the view as queries and a selection.
+
+Comes in: the recording's folder, a view, a format. Goes out: a job, what it says, and what of the
+view it can't take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacks_tui import text
+from stacks_tui.live.filters import parse
+from stacks_tui.live.snapshot import Snapshot
+from stacks_tui.live.view import Measure, Side, StackPart, Tab, View
+from stacks_tui.tui import words
+
+if TYPE_CHECKING:
+    from stacks_tui.export.job import Baseline, Job
+    from stacks_tui.export.registry import Format
+
+QUERIES: dict[tuple[Tab, Measure], tuple[str, ...]] = {
+    (Tab.CPU, Measure.MAIN): ("cpu",),
+    (Tab.SLICES, Measure.MAIN): ("cpu",),
+    (Tab.BLOCKED, Measure.MAIN): ("blocked",),
+    (Tab.RUNNABLE, Measure.MAIN): ("runnable",),
+    (Tab.RSS, Measure.MAIN): ("rss",),
+    (Tab.BLOCK, Measure.MAIN): ("block",),
+    (Tab.BLOCK, Measure.DURATION): ("block_time",),
+    (Tab.VFS, Measure.MAIN): ("vfs_read", "vfs_write"),
+    (Tab.NET, Measure.MAIN): ("tcp", "udp"),
+    (Tab.SPANS, Measure.MAIN): ("span_time",),
+}
+"""Which query of `sql/pprof` shows what a tab shows."""
+TRACED: dict[Tab, tuple[str, ...]] = {
+    Tab.RSS: ("rss",),
+    Tab.BLOCK: ("io", "io_rate"),
+    Tab.VFS: ("io", "io_rate"),
+    Tab.NET: ("io", "io_rate"),
+    Tab.RUNNABLE: ("run_queue",),
+    Tab.SPANS: ("spans", "stuck_spans"),
+}
+"""Which queries of `sql/trace` a tab adds to the usual ones."""
+
+_SELECTED = {"process": "command", "thread": "thread", "span": "span"}
+"""By field of a filter's term: what of an export's selection says the same, of the whole name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be written, in words."""
+
+    job: Job
+    says: str
+    lacks: str
+    """What of the view an export can't take along; empty: nothing."""
+
+
+def queries_of(view: View) -> tuple[str, ...]:
+    """The queries for a view; the tab's own where its measure has none."""
+    if view.tab is Tab.VFS and view.kinds:
+        return tuple(view.kinds)
+    return QUERIES.get((view.tab, view.measure)) or QUERIES[(view.tab, Measure.MAIN)]
+
+
+def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], path: Path) -> Plan:
+    """The job for this view in this format."""
+    from stacks_tui.export.job import DEFAULT_QUERIES, Job
+    from stacks_tui.export.model import Samples, Trace
+    from stacks_tui.export.questions import TRACES
+    from stacks_tui.export.selection import Selection
+    from stacks_tui.export.task import ExportOptions
+
+    whole = not view.window.end and not view.window.last_s
+    begin = snap.begin if snap is not None and not whole else None
+    end = snap.end if snap is not None and not whole else None
+    selection = Selection(
+        pids=(view.tgid,) if view.tgid else (),
+        thread=str(view.pid) if view.pid else None,
+        begin=begin,
+        end=end,
+    )
+    lacks = []
+    for term in parse(view.filter):
+        name = _SELECTED.get(term.field)
+        exact = term.whole and not (term.exclude or term.regex)
+        if name and exact and getattr(selection, name) is None:
+            same: dict[str, Any] = {name: term.text}
+            selection = replace(selection, **same)
+        else:
+            lacks.append(f"the filter {str(term)!r}")
+    if view.stack_part is not StackPart.BOTH:
+        lacks.append(f"that only the {words.PART_NAME[view.stack_part]} is shown")
+    queries = queries_of(view) if form.wants is Samples else ()
+    if form.wants is Trace:
+        usual = DEFAULT_QUERIES[TRACES]
+        queries = tuple(dict.fromkeys((*usual, *TRACED.get(view.tab, ()))))
+    options = ExportOptions(shown=view.shown)
+    job = Job((Path(directory),), form, queries, selection, options=options, path=path)
+    if view.a is not None and view.b is not None:
+        before, after = _side(job, view.a), _side(job, view.b)
+        job = replace(
+            job,
+            recordings=after.recordings,
+            selection=after.selection,
+            last_ns=after.last_ns,
+            before=before if form.compares else None,
+        )
+        if not form.compares:
+            lacks.append(f"A of the comparison ({_where(before)})")
+    where = _where(job)
+    if job.before is not None:
+        where = f"{_where(job.before)} → {where}"
+    what = ", ".join(queries) or "the format's usual queries"
+    return Plan(job, f"{what}; {where}", " and ".join(lacks))
+
+
+def _side(job: Job, side: Side) -> Baseline:
+    """What one side of a comparison takes its events from."""
+    from stacks_tui.export.job import Baseline
+
+    window = side.window
+    selection = replace(
+        job.selection,
+        pids=(side.tgid,) if side.tgid else job.selection.pids,
+        thread=str(side.pid) if side.pid else job.selection.thread,
+        span=job.selection.span if side.span is None else side.span,
+        begin=window.begin if window.end else None,
+        end=window.end or None,
+    )
+    return Baseline(
+        (Path(side.recording),) if side.recording else job.recordings,
+        selection,
+        last_ns=window.last_s * 10**9 if window.last_s and not window.end else None,
+    )
+
+
+def _where(side: Job | Baseline) -> str:
+    last = f"the last {text.duration(side.last_ns)}" if side.last_ns else ""
+    said = "; ".join(filter(None, (side.selection.words(), last)))
+    return f"{said or 'everything'} in {side.recordings[0].name}"
+
+
+def default_name(directory: str, view: View, form: Format[Any]) -> str:
+    """A file name in the current folder that is still free."""
+    from stacks_tui.export.model import Trace
+
+    what = "trace" if form.wants is Trace else view.tab.value
+    base = f"{Path(directory).name}-{what}"
+    for at in range(1, 1000):
+        name = f"{base}{f'-{at}' if at > 1 else ''}{form.extension}"
+        if not Path(name).exists():
+            return name
+    return f"{base}{form.extension}"
