@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from stacks_tui.export.questions import (
     recorded,
     rows_of,
 )
+from stacks_tui.export.registry import find_format
 from stacks_tui.export.selection import Selection
 from stacks_tui.export.task import ExportOptions, Task
 from stacks_tui.export.timeline import load_trace
@@ -332,6 +334,9 @@ def test_the_nested_layout_answers_the_same_queries(tmp_path: Path) -> None:
         rows(tmp_path, one.name)
     for one in questions(TRACES):
         trace(tmp_path, one.name)
+    for form in ("pprof", "flamegraph", "speedscope", "folded"):
+        find_format(form).write(cpu, io.BytesIO(), Task())
+    find_format("firefox").write(trace(tmp_path, "waits", "rss"), io.BytesIO(), Task())
 
 
 def own(tmp_path: Path, text: str) -> str:
