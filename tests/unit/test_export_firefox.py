@@ -34,10 +34,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fixture(tmp_path_factory.mktemp("firefox") / "recording")
 
 
-def trace_of(path: Path, *queries: str) -> Trace:
+def trace_of(path: Path, *queries: str, **filters: Any) -> Trace:
     asked = [find_question(name, TRACES) for name in queries or QUERIES]
     with open_recording(path, me()) as recording:
-        return load_trace([recording], asked, Selection(), Task())
+        return load_trace([recording], asked, Selection(**filters), Task())
 
 
 def written(trace: Trace, path: Path | None = None) -> dict[str, Any]:
@@ -212,6 +212,14 @@ def reader(tmp_path: Path) -> Iterator[Callable[[Path], Ask]]:
 
     yield load
     subprocess.run([command, "stop", "--all"], env=environ, capture_output=True, check=False)
+
+
+def test_mozillas_reader_opens_a_profile_of_nothing(
+    recording: Path, tmp_path: Path, reader: Callable[[Path], Ask]
+) -> None:
+    path = tmp_path / "nothing.json.gz"
+    written(trace_of(recording, "stuck_spans", command="nobody"), path)
+    assert reader(path)("profile", "info")["threadCount"] == 1
 
 
 def test_mozillas_reader_finds_the_same(

@@ -121,6 +121,8 @@ class _Writer:
     def _threads(self) -> list[_Thread]:
         """Every thread that has events; what belongs to a process is its main thread's."""
         trace = self._trace
+        if not len(trace):  # viewers refuse a profile of no thread
+            return [_Thread(0, 0, np.zeros(0, np.int64))]
         tid = np.where(trace.tid < 0, trace.pid, trace.tid)
         order = np.lexsort((tid, trace.pid))
         keys = np.stack([trace.pid[order], tid[order]], axis=1)
