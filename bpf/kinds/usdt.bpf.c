@@ -93,16 +93,17 @@ static __always_inline u64 take_own(struct thread_spans *t, u64 span_id) {
     return since;
   }
 #pragma clang loop unroll(disable)
-  for (u32 i = 0; i < SPAN_DEPTH; i++) {
-    if (i >= depth) break;
-    if (t->open[i & (SPAN_DEPTH - 1)].span_id == span_id) found = i;
+  for (u32 i = 0; i < SPAN_DEPTH; i++) {  // without jumps, for the verifier
+    u64 here = is_zero(t->open[i & (SPAN_DEPTH - 1)].span_id ^ span_id) & below(i, depth);
+    found = (found & ~here) | (i & here);
   }
   if (found >= SPAN_DEPTH) return 0;
   u64 entered = t->open[found & (SPAN_DEPTH - 1)].entered;
 #pragma clang loop unroll(disable)
-  for (u32 i = 1; i < SPAN_DEPTH; i++) {
-    if (i >= depth) break;
-    if (i > found) t->open[(i - 1) & (SPAN_DEPTH - 1)] = t->open[i & (SPAN_DEPTH - 1)];
+  for (u32 i = 0; i < SPAN_DEPTH - 1; i++) {
+    u64 from = i + 1 + below(i, found);
+    asm volatile("" : "+r"(from));
+    t->open[i & (SPAN_DEPTH - 1)] = t->open[from & (SPAN_DEPTH - 1)];
   }
   t->depth = depth - 1;
   count_span(SPAN_OUT_OF_ORDER);

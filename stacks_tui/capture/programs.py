@@ -26,6 +26,7 @@ from stacks_tui.capture.ringbuf import EventRing, StackRing
 from stacks_tui.capture.source import splice
 from stacks_tui.capture.spans import SpanMaps
 from stacks_tui.capture.syscalls import families
+from stacks_tui.capture.usdt import PROBES
 from stacks_tui.diskcache import DiskCache
 from stacks_tui.errors import MachineError
 from stacks_tui.kinds import Kind, ProgramSpec
@@ -163,6 +164,8 @@ class Programs:
             if spec.program == "switch":
                 self._forget_switches()
             if spec.program == "usdt":
+                for probe in PROBES:  # at once: verifying takes longer than attaching
+                    self.probe_program(probe)
                 self.spans.forget()
             self._set_program(spec, time.monotonic_ns())
             for tracepoint, program in loaded:
