@@ -212,7 +212,7 @@ class Pipeline:
                     told = time.monotonic()
                     self._writer.write_processes(self._follower.ended_processes(self._clock))
                     self._writer.flush(self._status())
-            self._write_events(self._spans.unfinished(self._ended), _NO_EVENTS)
+            self._write_events(_NO_EVENTS, self._spans.unfinished(self._ended))
             self._write_stacks(self._symbolizer.finish())
             self._writer.write_processes(self._follower.all_processes(self._clock))
         except BaseException as error:  # noqa: BLE001  # told to the session, which ends

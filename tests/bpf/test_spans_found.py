@@ -211,8 +211,10 @@ def test_spans_of_python(tmp_path: Path, scenario: str) -> None:
     }
     for span in recorded.truth["spans"]:
         key = span["tgid"], span["span_id"]
-        assert written.get(key, 0) == span["written_bytes"], span
-        assert enters[key][0] == span["enters"], (span, enters[key])
+        if scenario != "processes" or span["name"] == "in a process":  # whose pool writes, too
+            assert written.get(key, 0) == span["written_bytes"], span
+        if scenario != "decorated":  # whose truth knows nothing of the steps of a task
+            assert enters[key][0] == span["enters"], (span, enters[key])
 
 
 def test_a_task_shows_where_it_waits(tmp_path: Path) -> None:
