@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
+from stacks_tui.capture.bpf import uprobe_format
 from stacks_tui.capture.btf import KernelTypes
 from stacks_tui.errors import MachineError
 
@@ -119,7 +120,11 @@ def read_layout(types: KernelTypes) -> KernelLayout:
         defines["RSS_MEMBER_SIZE"] = types.size(element)
     else:
         defines["RSS_MEMBER_SIZE"] = 8
-    unavailable = {}
+    unavailable: dict[str, str] = {}
+    try:
+        uprobe_format()
+    except MachineError as error:
+        unavailable["usdt"] = str(error).rstrip(".")
     for program, tracepoints in TRACEPOINTS.items():
         missing = [
             name

@@ -18,6 +18,8 @@ OLDEST_KERNEL = (5, 15)
 
 MACHINES = ("x86_64",)
 
+_OTHER_SOURCES = {"profile": "cpu-clock", "usdt": "user probes with semaphores"}
+"""Of programs that attach to no tracepoint."""
 _SUDO = "run it with sudo, or give CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE."
 
 _CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -211,7 +213,7 @@ def programs() -> Iterator[Check]:
             yield Check(f"-p {program}", False, unavailable[program], fix, needed=False)
         else:
             names = ", ".join(name for name, _ in tracepoints)
-            yield Check(f"-p {program}", True, names or "cpu-clock")
+            yield Check(f"-p {program}", True, names or _OTHER_SOURCES[program])
 
 
 def jit(path: Path = Path("/proc/sys/net/core/bpf_jit_enable")) -> Check:

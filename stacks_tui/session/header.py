@@ -25,7 +25,7 @@ from stacks_tui.live.snapshot import (
 from stacks_tui.live.view import View
 from stacks_tui.session.recorder import Session
 from stacks_tui.session.specs import default_spec
-from stacks_tui.session.status import Status
+from stacks_tui.session.status import SPANS_LOST, Status
 
 SHARES_EVERY_S = 1.0
 
@@ -37,7 +37,7 @@ class Header:
         self._session = session
         self._model = model
         self._specs = {spec.program: spec for spec in specs}
-        self._since: dict[Kind, int] = {}
+        self._since: dict[Kind | None, int] = {}
         self._shares = Shares(None, None, None)
         self._shared = 0.0
         self._number = 0
@@ -111,6 +111,11 @@ class Header:
             if count.lost:
                 since = self._since.setdefault(count.kind, now)
                 losses.append(Loss(count.kind.label, count.lost, since, _advice(count.kind)))
+        spans = self._session.span_counts()
+        spans_lost = sum(spans.get(name, 0) for name in SPANS_LOST)
+        if spans_lost:
+            since = self._since.setdefault(None, now)
+            losses.append(Loss("spans", spans_lost, since, _MORE_ROOM))
         moment = time.monotonic()
         if moment - self._shared >= SHARES_EVERY_S:
             self._shared = moment
@@ -118,7 +123,7 @@ class Header:
         cpu = time.process_time()
         before, self._cpu = self._cpu, (moment, cpu)
         return Trust(
-            lost=status.lost,
+            lost=status.lost + spans_lost,
             losses=tuple(losses),
             stacks_lost=self._session.stacks_lost,
             truncated=self._shares.truncated,
@@ -130,12 +135,15 @@ class Header:
         )
 
 
+_MORE_ROOM = "give a larger --ring-bytes, or switch off a kind that is not needed."
+
+
 def _advice(kind: Kind) -> str:
     if kind is Kind.PROFILE:
         return "give a larger --ring-bytes, or sample less often (profile:u:49)."
     if kind in (Kind.SWITCH, Kind.WAIT):
         return "give a larger --ring-bytes, or leave out short times (switch:uk:10000)."
-    return "give a larger --ring-bytes, or switch off a kind that is not needed."
+    return _MORE_ROOM
 
 
 def _resident_bytes() -> int:

@@ -41,7 +41,7 @@ from stacks_tui.session.follower import Follower, open_mapped, open_module
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.pipeline import Pipeline, Tap
 from stacks_tui.session.retarget import Retarget
-from stacks_tui.session.status import KindCount, Outcome, Status
+from stacks_tui.session.status import KindCount, Outcome, Status, span_notes
 from stacks_tui.session.stop import StopRequest
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import (
@@ -103,6 +103,7 @@ class Session:
         self._failed: dict[str, str] = {}
         self._tap = tap
         self._told_at, self._told_events = time.monotonic(), 0
+        self._told_faults: set[str] = set()
         self._open = contextlib.ExitStack()
         try:
             self._prepare(launched)
@@ -332,7 +333,11 @@ class Session:
         rate = (total - self._told_events) / max(now - self._told_at, 1e-9)
         self._told_at, self._told_events = now, total
         share, self._pipeline.tally.ring_share = self._pipeline.tally.ring_share, 0.0
-        notes, self._notes = tuple(self._notes), []
+        faults = self.span_counts()
+        new = {name: number for name, number in faults.items() if name not in self._told_faults}
+        self._told_faults |= set(new)
+        # The list stays the same: other threads add to it.
+        notes = (*(self._notes.pop(0) for _ in range(len(self._notes))), *span_notes(new))
         return Status(
             "recording",
             elapsed_s=now - self._started,

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stacks_tui.kinds import Kind
+
+_SPAN_FAULTS = {
+    "unmatched_exit": "exits of spans that were not seen to be entered",
+    "out_of_order": "exits of spans while one entered later was open",
+    "too_deep": "enters deeper than 16 spans: events inside bear the 16th",
+    "unknown_close": "closes of spans that were not seen to be entered",
+    "threads_full": "enters on threads beyond the 16,384 that are kept: events there bear no span",
+    "evicted": "spans that gave way to newer ones: their busy time is not known",
+    "bad_name": "names or await chains of spans that could not be read",
+    "unnamed": "spans told too late, for the ring was full: their first events have no name",
+}
+SPANS_LOST = ("threads_full", "evicted", "unnamed")
+"""Those by which something is missing; the others are how programs behave."""
+
+
+def span_notes(counts: Mapping[str, int]) -> list[str]:
+    """What went wrong with spans (`SpanCount`, lower case), a line each."""
+    return [f"{counts[name]:,} {what}" for name, what in _SPAN_FAULTS.items() if counts.get(name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from stacks_tui.kinds import PROGRAMS, Kind
 from stacks_tui.owner import invoking_user
-from stacks_tui.session.status import KindOutcome, Outcome, TopStack
+from stacks_tui.session.status import KindOutcome, Outcome, TopStack, span_notes
 from stacks_tui.store.manifest import Manifest, State
 from stacks_tui.store.reader import Recording, last_recording, open_recording
 
@@ -132,4 +132,4 @@ def manifest_notes(manifest: Manifest, *, live: bool) -> list[str]:
         notes.append(f"{totals.sideband_lost:,} records of processes and mappings were lost")
     if totals.skipped_runs:
         notes.append(f"the kernel skipped {totals.skipped_runs:,} runs of a program")
-    return notes
+    return notes + span_notes(totals.spans)
