@@ -65,7 +65,8 @@ def load_trace(
             flows += len(part.flows)
         for pid, tid, command, thread in recording.sql(read_sql("export/names.sql")).fetchall():
             processes.setdefault(pid, command or "")
-            threads.setdefault((pid, tid), thread or command or "")
+            if tid is not None:
+                threads.setdefault((pid, tid), thread or command or "")
     table = pa.concat_tables(_alike(parts), promote_options="permissive")
     parts.clear()  # or the unsorted columns stay as long as the sorted ones
     table = table.sort_by([("start", "ascending"), ("duration", "descending")])

@@ -237,6 +237,20 @@ def test_hostile_threads_and_processes_are_only_names(tmp_path: Path) -> None:
     assert not [line for line in shown.console if "Uncaught" in line]
 
 
+def test_events_of_no_known_thread_are_their_processs(tmp_path: Path) -> None:
+    row = {"tgid": 7, "pid": 0, "cpu": 0, "command": "job", "kind": "vfs_read", "amount": 5}
+    write_nested(tmp_path / "STACKS-1.parquet", [row | {"timestamp": EPOCH, "duration": 0}])
+    made(tmp_path, tmp_path / "x.json", "trace", "io")
+    events = read_json(tmp_path / "x.json")[1]["traceEvents"]
+    names = [one["args"]["name"] for one in events if one["name"].endswith("_name")]
+    assert names == ["job", "process"]
+    (read,) = (one for one in events if one["ph"] == "X")
+    assert read["tid"] >= 1 << 22  # no thread's number
+    made(tmp_path, tmp_path / "x.pftrace", "perfetto", "io")
+    _, trace = read_perfetto(tmp_path / "x.pftrace")
+    assert not any(one.track_descriptor.HasField("thread") for one in trace.packet)
+
+
 def test_a_query_of_ones_own(recording: Path, tmp_path: Path) -> None:
     query = tmp_path / "mine.sql"
     query.write_text(
