@@ -59,21 +59,43 @@ void span_tell_enter(Span *span)
                               (length & 0xffffffff) | (span->entered ? TRACING_STACKS_ENTERED : 0));
 }
 
+static const char *const keywords[] = {"name", "id", "amount", "exit_stack"};
+enum { KEYWORDS = sizeof(keywords) / sizeof(*keywords) };
+static PyObject *interned[KEYWORDS];
+
+int span_init(void)
+{
+    for (int i = 0; i < KEYWORDS; i++)
+        if (!(interned[i] = PyUnicode_InternFromString(keywords[i])))
+            return -1;
+    return 0;
+}
+
+/* Which keyword it is, or KEYWORDS; calls have interned names, which are found by their address. */
+static int keyword_of(PyObject *key)
+{
+    int i = 0;
+    while (i < KEYWORDS && key != interned[i])
+        i++;
+    if (i == KEYWORDS)
+        for (i = 0; i < KEYWORDS && PyUnicode_CompareWithASCIIString(key, keywords[i]); i++)
+            ;
+    return i;
+}
+
 /* span(name, id=0, amount=0, exit_stack=False) */
 PyObject *py_span(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"name", "id", "amount", "exit_stack"};
-    PyObject *given[4] = {0};
-    if (nargs > 4)
+    PyObject *given[KEYWORDS] = {0};
+    if (nargs > KEYWORDS)
         return PyErr_SetString(PyExc_TypeError, "span() takes at most 4 arguments"), NULL;
     for (Py_ssize_t i = 0; i < nargs; i++)
         given[i] = args[i];
     Py_ssize_t nkw = kwnames ? PyTuple_Size(kwnames) : 0;
-    for (Py_ssize_t k = 0, i; k < nkw; k++) {
+    for (Py_ssize_t k = 0; k < nkw; k++) {
         PyObject *key = PyTuple_GetItem(kwnames, k);
-        for (i = 0; i < 4 && PyUnicode_CompareWithASCIIString(key, names[i]); i++)
-            ;
-        if (i == 4 || given[i])
+        int i = keyword_of(key);
+        if (i == KEYWORDS || given[i])
             return PyErr_Format(PyExc_TypeError, "span() got an unexpected argument %R", key);
         given[i] = args[nargs + k];
     }

@@ -64,6 +64,7 @@ static inline uint64_t current_id(void)
 }
 
 /* span.c */
+int span_init(void);
 Span *span_new(PyObject *name, uint64_t id, uint64_t amount, int exit_stack);
 void span_tell_enter(Span *span);
 PyObject *py_span(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
