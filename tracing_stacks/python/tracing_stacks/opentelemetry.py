@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+# the module, not its function: it may be half imported, for its own imports load this context
+from opentelemetry import trace  # type: ignore[attr-defined,unused-ignore]
 from opentelemetry.context.context import Context as Values
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
-from opentelemetry.trace import get_current_span
 
 from tracing_stacks import _tasks, _threads
 from tracing_stacks._core import Span, available, foreign
@@ -60,7 +61,7 @@ class _Token:
 
 
 def _span_of(context: Values) -> Span | None:
-    theirs: Any = get_current_span(context)
+    theirs: Any = trace.get_current_span(context)
     ours: Span | None = getattr(theirs, _OURS, None)
     if ours is not None or not available or not theirs.is_recording():
         return ours
