@@ -262,6 +262,9 @@ def test_two_recordings_and_selections_are_compared(
     assert [total for _, total in result.totals_before] == [1, 10 * MS]
     data = data_of(tmp_path / "diff.html")
     assert data["title"] == "cpu · other → recording"
+    assert show(tmp_path / "diff.html").text("trust") == (
+        "before: lost while recording: profile 3 · after: lost while recording: profile 3"
+    )
     assert data["compared"]["filters"] == "command other" and data["about"]["filters"] == ""
     assert [(one["total"], one["before"]) for one in data["types"]] == [
         ("6", "1"), (str(60 * MS), str(10 * MS)),

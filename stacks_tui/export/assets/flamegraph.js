@@ -480,7 +480,9 @@
     for (const { name: of, unit, total, before } of types)
       totals.append(totals.firstChild ? " · " : "", `${of} `, text("b", other ? `${exact(before, unit)} → ${exact(total, unit)}` : exact(total, unit)));
     const trust = $("trust");
-    for (const one of [...new Set([...about.trust, ...(other ? other.trust : [])])]) trust.append(text("span", one, /: nothing$/.test(one) ? "" : "bad"), " · ");
+    const apart = other && String(other.recordings) !== String(about.recordings);
+    for (const [side, one] of apart ? [["before: ", other], ["after: ", about]] : [["", about]])
+      for (const line of one.trust) trust.append(text("span", side + line, /: nothing$/.test(line) ? "" : "bad"), " · ");
     for (const one of data.notes) trust.append(text("span", one), " · ");
     if (trust.lastChild) trust.lastChild.remove();
     const facts_ = $("facts");
