@@ -343,7 +343,8 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
         # Names in a query must never mean a variable of this program.
         connection.execute("SET python_enable_replacements = false")
         # A bar of its own would be drawn over the screen, or into an export that goes to stdout.
-        connection.execute("SET enable_progress_bar = false")
+        with contextlib.suppress(duckdb.Error):  # in a notebook without widgets, it has none
+            connection.execute("SET enable_progress_bar = false")
         if sources.nested:
             _bind_files(connection, "seed_files", [paths[fd] for fd in sources.nested])
             connection.execute(read_sql("legacy.sql"))
