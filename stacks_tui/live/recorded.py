@@ -341,7 +341,10 @@ def _numbered(
             size = len(used)
         mixed = mixed * len(text) + code
         size *= len(text)
-    _, first, places = np.unique(mixed, return_index=True, return_inverse=True)
+    # by hashing: sorting the frames of 100,000 stacks takes half a second
+    places = pa.array(mixed).dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = np.empty(int(places.max(initial=-1)) + 1, np.int64)
+    first[places[::-1]] = np.arange(len(places) - 1, -1, -1)
     distinct = [
         Place(*(
             text[int(code[at])] or empty

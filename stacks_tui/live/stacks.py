@@ -149,10 +149,33 @@ class StackTable:
             marks: see `marks`.
             native: by place in `ids`: numbers of the frames with the interpreter's.
         """
-        bounds = ends.tolist()
-        for at, (stack, mark) in enumerate(zip(ids.tolist(), marks.tolist(), strict=True)):
-            if stack not in self._ids:
-                self._add(stack, places[bounds[at] : bounds[at + 1]], mark, native.get(at))
+        bounds, stacks = ends.tolist(), ids.tolist()
+        plain = []
+        for at, stack in enumerate(stacks):
+            if stack in self._ids:
+                continue
+            if at in native:
+                taken = places[bounds[at] : bounds[at + 1]]
+                self._add(stack, taken, int(marks[at]), native[at])
+            else:
+                plain.append(at)
+        lengths = np.diff(ends)
+        frames = self._frame_of.array[places]
+        paths, new = self._intern_many(frames, bounds, plain)
+        fresh = _marked(len(stacks), new)
+        self._flat.extend(frames[np.repeat(fresh, lengths)])
+        self._starts.extend(self._starts.array[-1] + np.cumsum(lengths[fresh]))
+        kept = _marked(len(stacks), plain)
+        row, base = len(self._marks), len(self._place_flat)
+        self._place_flat.extend(places[np.repeat(kept, lengths)])
+        self._place_starts.extend(base + np.cumsum(lengths[kept]))
+        python = np.full(len(plain), NO_PYTHON_STACK)
+        for shown, found in zip(Shown, (paths, python, paths), strict=True):
+            self._path_of[shown].extend(np.array(found, np.int32))
+        self._marks.extend(marks[kept])
+        self._ids.update(
+            zip((stacks[at] for at in plain), range(row, row + len(plain)), strict=True)
+        )
 
     def _add(self, stack: int, places: Rows, marks: int, native: Rows | None) -> None:
         row = len(self._marks)
@@ -263,6 +286,22 @@ class StackTable:
                 )
         return kept
 
+    def _intern_many(
+        self, frames: Rows, bounds: list[int], wanted: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Paths of the wanted of these lists of frames, and which lists are new: theirs are not
+        added yet."""
+        raw, size = frames.tobytes(), frames.itemsize
+        paths, new = [], []
+        for at in wanted:
+            key = raw[bounds[at] * size : bounds[at + 1] * size]
+            path = self._paths.get(key)
+            if path is None:
+                path = self._paths[key] = len(self._starts) - 1 + len(new)
+                new.append(at)
+            paths.append(path)
+        return paths, new
+
     def _intern(self, frames: Rows) -> int:
         key = frames.tobytes()
         path = self._paths.get(key)
@@ -271,6 +310,12 @@ class StackTable:
             self._flat.extend(frames)
             self._starts.append(len(self._flat))
         return path
+
+
+def _marked(count: int, places: list[int]) -> npt.NDArray[np.bool_]:
+    found = np.zeros(count, np.bool_)
+    found[places] = True
+    return found
 
 
 class _Growing:
