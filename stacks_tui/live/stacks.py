@@ -292,7 +292,8 @@ class StackTable:
         """Paths of the wanted of these lists of frames, and which lists are new: theirs are not
         added yet."""
         raw, size = frames.tobytes(), frames.itemsize
-        paths, new = [], []
+        paths: list[int] = []
+        new: list[int] = []
         for at in wanted:
             key = raw[bounds[at] * size : bounds[at + 1] * size]
             path = self._paths.get(key)
