@@ -21,22 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui import __version__
-from stacks_tui.export.calltree import I64, Tree, grow, paths_of
-from stacks_tui.export.functions import INLINED, KERNEL, PYTHON, UNKNOWN, USER, kind_of, shown
-from stacks_tui.export.model import COMPLETE, COUNTER, INSTANT, Label, Line, Location, Stacks, Trace
+from stacks_tui.export.calltree import I64
+from stacks_tui.export.functions import shown
+from stacks_tui.export.gecko import CATEGORIES, VERSION, Strings, tables_of
+from stacks_tui.export.model import COMPLETE, COUNTER, INSTANT, Label, Trace
 from stacks_tui.export.registry import Format
 from stacks_tui.export.task import Task
 
-_VERSION = 60
-"""Of processed profiles: the first whose tables of stacks are shared by all threads."""
 _GECKO_VERSION = 27
-_CATEGORIES = (("Other", "grey"), ("User", "yellow"), ("Kernel", "orange"), ("Python", "blue"))
-_CATEGORY_OF = {USER: 1, INLINED: 1, KERNEL: 2, PYTHON: 3, UNKNOWN: 0}
-_EXACT = 2**53
-_LIBRARY, _OTHER_RESOURCE = 1, 0
 _SHOWN_THREADS = 15
 _INSTANT, _INTERVAL = 0, 1
-_NOTHING = Location((Line("[no stack]"),), 0, None, None)
 _SAMPLED = "profile"
 _APART = ("switch", "wait")
 _UNITS = {"nanoseconds": "nanoseconds", "bytes": "bytes"}
@@ -46,16 +40,6 @@ def write_firefox(trace: Trace, out: BinaryIO, task: Task) -> None:
     """Write the trace as a profile."""
     with gzip.GzipFile("", "wb", compresslevel=1, fileobj=out, mtime=0) as file:
         _Writer(trace, file, task).write()
-
-
-class _Strings:
-    """The profile's strings, each once."""
-
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-
-    def __call__(self, value: str | None) -> int:
-        return self.index.setdefault(shown(value), len(self.index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +54,7 @@ class _Thread:
 class _Writer:
     def __init__(self, trace: Trace, file: gzip.GzipFile, task: Task) -> None:
         self._trace, self._file, self._task = trace, file, task
-        self._strings = _Strings()
+        self._strings = Strings()
         self._names = [self._strings(name) for name in trace.name.dictionary.to_pylist()]
         self._kinds = trace.kind.dictionary.to_pylist()
         self._name_of = _codes(trace.name)
@@ -85,7 +69,7 @@ class _Writer:
         self._time = trace.start_ns / 1e6
         self._details = [_Detail(label) for label in trace.more]
         task.step("making the tree")
-        self._tables, tree = _tables(trace.stacks, self._strings)
+        self._tables, tree = tables_of(trace.stacks, self._strings)
         self._nothing = len(tree)
         # [events] the row of the stack table; -1: none
         self._stack = np.concatenate([tree.last, [-1]])[stack]
@@ -165,14 +149,14 @@ class _Writer:
             "stackwalk": 1,
             "debug": False,
             "version": _GECKO_VERSION,
-            "preprocessedProfileVersion": _VERSION,
+            "preprocessedProfileVersion": VERSION,
             "symbolicated": True,
             "usesOnlyOneStackType": True,
             "sourceCodeIsNotOnSearchfox": True,
             "sampleUnits": {"time": "ms", "eventDelay": "ms", "threadCPUDelta": "ns"},
             "categories": [
                 {"name": name, "color": color, "subcategories": ["Other"]}
-                for name, color in _CATEGORIES
+                for name, color in CATEGORIES
             ],
             "markerSchema": self._schemas(),
             "initialVisibleThreads": active[:_SHOWN_THREADS],
@@ -354,146 +338,6 @@ class _Detail:
         return [members[code] for code in np.asarray(coded.indices).tolist()]
 
 
-def _tables(stacks: Stacks, strings: _Strings) -> tuple[dict[str, Any], Tree]:
-    """The shared tables, and the tree whose nodes are rows of the stack table.
-
-    One more row says that there is no stack: viewers drop samples that have none.
-    """
-    tables = _Tables(strings)
-    keys = [tables.frames_of(location) for location in stacks.locations]
-    tree = grow(paths_of(stacks, keys))
-    (nothing,) = tables.frames_of(_NOTHING)
-    made = tables.columns()
-    made["stackTable"] = {
-        "frame": [*tree.key.tolist(), nothing],
-        "prefix": [*_nullable(tree.parent), None],
-        "length": len(tree) + 1,
-    }
-    return made, tree
-
-
-class _Tables:
-    """Frames, functions, resources, libraries, native symbols: each once."""
-
-    def __init__(self, strings: _Strings) -> None:
-        self._strings = strings
-        self._frames: list[tuple[int, int, int, int, int | None, int | None]] = []
-        self._functions: dict[tuple[int, int, int | None], int] = {}
-        self._resources: dict[tuple[int, int | None], int] = {}
-        self._libs: dict[tuple[str, bytes | None], int] = {}
-        self._symbols: dict[tuple[int, int, int], int] = {}
-        self._sources: dict[int, int] = {}
-
-    def frames_of(self, location: Location) -> list[int]:
-        """The rows of a location's lines, innermost first."""
-        name, buildid = location.module or "", location.buildid
-        lib = None
-        if name.startswith("/"):
-            lib = self._libs.setdefault((name, buildid), len(self._libs))
-        resource = -1
-        if name:
-            key = self._strings(PurePath(name).name or name), lib
-            resource = self._resources.setdefault(key, len(self._resources))
-        symbol, address = None, -1
-        if lib is not None and location.address < _EXACT:
-            address = location.address
-            outer = self._strings(location.lines[-1].name)
-            key_ = lib, location.function_address, outer
-            symbol = self._symbols.setdefault(key_, len(self._symbols))
-        rows = []
-        for at, line in enumerate(location.lines):
-            source = None
-            if line.file:
-                source = self._sources.setdefault(self._strings(line.file), len(self._sources))
-            function = self._strings(line.name), resource, source
-            rows.append(len(self._frames))
-            self._frames.append(
-                (
-                    address,
-                    len(location.lines) - 1 - at,
-                    _CATEGORY_OF[kind_of(location, at)],
-                    self._functions.setdefault(function, len(self._functions)),
-                    symbol,
-                    line.line or None,
-                )
-            )
-        return rows
-
-    def columns(self) -> dict[str, Any]:
-        """The tables as the profile has them, and `libs`."""
-        frames = list(zip(*self._frames, strict=True)) or [()] * 6
-        address, depth, category, function, symbol, line = map(list, frames)
-        rows = len(self._frames)
-        functions, symbols = list(self._functions), list(self._symbols)
-        return {
-            "libs": [_lib(path, buildid) for path, buildid in self._libs],
-            "frameTable": {
-                "address": address,
-                "inlineDepth": depth,
-                "category": category,
-                "subcategory": [0] * rows,
-                "func": function,
-                "nativeSymbol": symbol,
-                "innerWindowID": [0] * rows,
-                "line": line,
-                "column": [None] * rows,
-                "length": rows,
-            },
-            "funcTable": {
-                "name": [name for name, _, _ in functions],
-                "isJS": [False] * len(functions),
-                "relevantForJS": [False] * len(functions),
-                "resource": [resource for _, resource, _ in functions],
-                "source": [source for _, _, source in functions],
-                "lineNumber": [None] * len(functions),
-                "columnNumber": [None] * len(functions),
-                "length": len(functions),
-            },
-            "resourceTable": {
-                "name": [name for name, _ in self._resources],
-                "lib": [lib for _, lib in self._resources],
-                "host": [None] * len(self._resources),
-                "type": [
-                    _OTHER_RESOURCE if lib is None else _LIBRARY for _, lib in self._resources
-                ],
-                "length": len(self._resources),
-            },
-            "nativeSymbols": {
-                "libIndex": [lib for lib, _, _ in symbols],
-                "address": [begin for _, begin, _ in symbols],
-                "name": [name for _, _, name in symbols],
-                "functionSize": [None] * len(symbols),
-                "length": len(symbols),
-            },
-            "sources": {
-                "id": [None] * len(self._sources),
-                "filename": list(self._sources),
-                "length": len(self._sources),
-            },
-        }
-
-
-def _lib(path: str, buildid: bytes | None) -> dict[str, Any]:
-    name = shown(PurePath(path).name)
-    return {
-        "arch": "x86_64",
-        "name": name,
-        "path": shown(path),
-        "debugName": name,
-        "debugPath": shown(path),
-        "breakpadId": _breakpad(buildid),
-        "codeId": buildid.hex() if buildid else None,
-    }
-
-
-def _breakpad(buildid: bytes | None) -> str:
-    """The first 16 bytes as a GUID, whose first three fields are little-endian, and age 0."""
-    if not buildid:
-        return ""
-    full = buildid[:16].ljust(16, b"\0")
-    return (full[3::-1] + full[5:3:-1] + full[7:5:-1] + full[8:]).hex().upper() + "0"
-
-
 def _amount_format(kind: str) -> str:
     return "bytes" if kind.partition("_")[0] in ("vfs", "blk", "tcp", "udp") else "integer"
 
@@ -501,10 +345,6 @@ def _amount_format(kind: str) -> str:
 def _codes(column: pa.DictionaryArray) -> I64:
     """[rows] index into its dictionary; -1: null."""
     return np.asarray(column.indices.fill_null(-1)).astype(np.int64)
-
-
-def _nullable(rows: I64) -> list[int | None]:
-    return [row if row >= 0 else None for row in rows.tolist()]
 
 
 def _plain(value: Any) -> Any:
