@@ -209,6 +209,10 @@ class Programs:
         found["taken over"] = read_given_up(self._maps["counters"])
         return {name: number for name, number in found.items() if number}
 
+    def descriptors(self) -> dict[str, int]:
+        """The loaded programs, by function."""
+        return dict(self._programs)
+
     def verified_instructions(self) -> dict[str, int]:
         """Instructions that the verifier worked through, by function (kernels from 6.1 on)."""
         counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
