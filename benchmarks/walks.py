@@ -217,7 +217,7 @@ def perf_seconds(command: list[str]) -> float:
 
 def on_the_target(rounds: int, folder: Path) -> None:
     """How much longer a target takes, the runs with and without in turn."""
-    work = [*PINNED, "/usr/bin/python3", "-c", _WORK.format(count=20_000_000)]
+    work = [*PINNED, "/usr/bin/python3", "-c", _WORK.format(count=8_000_000)]
     source, pipes = folder / "pipes.c", folder / "pipes"
     source.write_text(_PIPES)
     subprocess.run(["gcc", "-O2", "-w", "-o", pipes, source], check=True)

@@ -100,11 +100,11 @@ struct event {
 };
 
 // Head of a record in the stacks ring; n_kernel + n_user u64 addresses follow. With STACK_COPY the user
-// part is no list of addresses but the user registers (struct pt_regs) and then memory from rsp on. Where
-// n_python is not 0, the low halves of the user frames' stack pointers follow (u32 each, and one of
-// padding if they are odd), then n_python pairs of words (bpf/python.h). With STACK_CODE it is no stack
-// but a Python code object: n_user words as in struct python_code. With STACK_AWAITS n_kernel words of
-// text follow: the await chain of a task.
+// part is no list of addresses but the user registers (struct pt_regs) and then memory from 128 bytes
+// below rsp on. Where n_python is not 0, the low halves of the user frames' stack pointers follow (u32
+// each, and one of padding if they are odd), then n_python pairs of words (bpf/python.h). With STACK_CODE
+// it is no stack but a Python code object: n_user words as in struct python_code. With STACK_AWAITS
+// n_kernel words of text follow: the await chain of a task.
 struct stack_header {
   u64 id;
   u64 time;

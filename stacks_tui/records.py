@@ -135,7 +135,7 @@ class StackFlag(IntFlag):
     KERNEL_CUT = 1
     """The kernel part has as many frames as the kernel gives at most."""
     COPY = 2
-    """The user part is not unwound: registers (struct pt_regs) and memory from rsp on."""
+    """The user part is not unwound: registers (struct pt_regs), memory from below rsp on."""
     CODE = 4
     """No stack, but a Python code object that is met for the first time (`PYTHON_CODE`)."""
     AWAITS = 8
