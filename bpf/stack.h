@@ -10,6 +10,7 @@
 #define USER_CS 3       // the privilege bits of cs in user mode
 #define USER_CODE 0x33  // __USER_CS: anything else is 32-bit code
 
+#define COPY_PAGES 64     // that a copy may reach over: as many as there are bits
 #define FEW_COPIES (1 << 20)  // bytes that may wait as long as the reader sleeps
 #define RED_ZONE 128     // bytes below rsp that are copied: before a ret, rules still look there for rbp
 #define ABOVE_STACK 128  // bytes copied beyond a stack's upper end
@@ -87,6 +88,7 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   u64 frames = kernel + user;
   w->head.n_python = pairs;
   if (pairs) frames += (user + 1) / 2 + 2 * pairs;
+  if (!copy && frames > FRAMES - 1) frames = FRAMES - 1;
   u32 size = sizeof(struct stack_header) + (frames & (FRAMES - 1)) * 8;
   if (copy ? publish_copy(w, frames) : stacks.ringbuf_output(&w->head, size, NO_WAKEUP)) {
     struct counts *counts = get_counts(kind);
@@ -185,6 +187,7 @@ static __always_inline u64 bytes_to_copy(struct work *w) {
   u64 to_block = read_u64((u64)current_task() + TASK_FSBASE) - w->regs.sp;
   if (to_block < used) used = to_block;
 #endif
+  if (used > COPY_PAGES * PAGE_BYTES) used = COPY_PAGES * PAGE_BYTES;
   return used + ABOVE_STACK;
 }
 
@@ -210,7 +213,7 @@ static __always_inline u32 copy_stack(struct work *w) {
     *n = 0;
     *pages = 0;
 #pragma clang loop unroll(disable)
-    for (u32 i = 0; i < 64; i++) {
+    for (u32 i = 0; i < COPY_PAGES; i++) {
       u64 size = PAGE_BYTES - (from & (PAGE_BYTES - 1)), to = *n;
       if (from + size > end) size = end - from;
       if (size > (COPY_WORDS - to) * 8) size = (COPY_WORDS - to) * 8;
