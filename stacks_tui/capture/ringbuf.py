@@ -37,8 +37,8 @@ _BUSY = 1 << 31
 _HEADER = struct.Struct("<QQIIHHBBBBHHI")
 """`STACK_HEADER`, quicker to unpack."""
 assert _HEADER.size == STACK_HEADER.itemsize
-_FLAGS, _COPY = 29, int(StackFlag.COPY)
-"""Where it has its flags, and one of them."""
+_FLAGS, _COPY, _CODE = 29, int(StackFlag.COPY), int(StackFlag.CODE)
+"""Where it has its flags, and two of them."""
 _LENGTH = struct.Struct("<I").unpack_from
 
 Taken = StackRecord | CodeRecord | AwaitsRecord
@@ -110,11 +110,11 @@ class StackRing:
         """Share of the ring that is unread, 0…1."""
         return self._ring.unread()[1] / self._ring.size
 
-    def read(self, most: int = 4096, *, more_copies: bool = True) -> list[Taken]:
-        """Copies of up to `most` unread stacks and code objects, in the ring's order.
+    def read(self, most: int = 4096, *, more_copies: bool = True) -> list[bytes]:
+        """Copies of up to `most` unread records, in the ring's order: for `decode`, whenever.
 
-        Before they are decoded, their place is given back, and with `more_copies` the kernel is
-        allowed to copy as many stacks again as were read up to now.
+        Their place is given back at once, and with `more_copies` the kernel is allowed to copy as
+        many stacks again as were read up to now; while all is decoded it may write 10 MB.
         """
         start, unread = self._ring.unread()
         data = self._ring.data[start : start + unread].tobytes()
@@ -130,7 +130,12 @@ class StackRing:
         self._copied += sum(len(body) for body in bodies if body[_FLAGS] & _COPY)
         if more_copies:
             self._taken[0] = self._copied
-        return [decode(body) for body in bodies]
+        return bodies
+
+
+def is_code(body: bytes) -> bool:
+    """Whether a record of the stacks ring is a code object."""
+    return bool(body[_FLAGS] & _CODE)
 
 
 def decode(body: bytes) -> Taken:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui.capture.programs import Programs
+from stacks_tui.capture.ringbuf import decode, is_code
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.enrich.spans import Spans
@@ -108,7 +109,7 @@ class Pipeline:
         self._spans = spans
         self._batches = EventBatches(follower, spans, clock)
         self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
-        self._new_stacks: collections.deque[list[StackRecord | AwaitsRecord]] = collections.deque()
+        self._new_stacks: collections.deque[list[bytes]] = collections.deque()
         self._count = 0
         self._rounds = 0
         self._ended = 0
@@ -176,21 +177,20 @@ class Pipeline:
         share = max(programs.events.fill, programs.stacks.fill)
         self.tally.ring_share = max(self.tally.ring_share, share)
         events = programs.events.read()
-        stacks: list[StackRecord | AwaitsRecord] = []
+        stacks: list[bytes] = []
         keeps_up = self._symbolizer.copied_bytes < MOST_COPIED
         others = programs.stacks.read(more_copies=keeps_up)
-        for record in others:
+        for body in others:
+            record = decode(body) if is_code(body) else None
             if isinstance(record, CodeRecord):
                 self._symbolizer.learn(record)  # at once: some of it may only be had for a moment
             else:
-                stacks.append(record)
+                stacks.append(body)
         if len(events) or others:
             self._hand_over(events, stacks)
         return len(events) + len(others)
 
-    def _hand_over(
-        self, records: npt.NDArray[np.void], stacks: list[StackRecord | AwaitsRecord]
-    ) -> None:
+    def _hand_over(self, records: npt.NDArray[np.void], stacks: list[bytes]) -> None:
         self.tally.add(records["event"])
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
@@ -225,7 +225,7 @@ class Pipeline:
             if self._count < ENOUGH and self._writing:
                 self._change.wait(PATIENCE_S)
             batches: list[npt.NDArray[np.void]] = []
-            stacks: list[StackRecord | AwaitsRecord] = []
+            stacks: list[bytes] = []
             while self._waiting and sum(map(len, batches)) < ENOUGH:
                 batches.append(self._waiting.popleft())
                 stacks += self._new_stacks.popleft()
@@ -256,16 +256,17 @@ class Pipeline:
         if self._tap is not None and stacks:
             self._tap.stacks(stacks)
 
-    def _name(self, stacks: list[StackRecord | AwaitsRecord]) -> None:
+    def _name(self, stacks: list[bytes]) -> None:
         fresh: list[StackRecord] = []
         chains = []
-        for stack in stacks:
-            if stack.id not in self._seen:
-                self._seen.add(stack.id)
-                if isinstance(stack, AwaitsRecord):
-                    chains.append(await_stack(stack))
-                else:
-                    fresh.append(stack)
+        for stack in map(decode, stacks):
+            if isinstance(stack, CodeRecord) or stack.id in self._seen:
+                continue
+            self._seen.add(stack.id)
+            if isinstance(stack, AwaitsRecord):
+                chains.append(await_stack(stack))
+            else:
+                fresh.append(stack)
         if len(self._seen) > MOST_SEEN:
             self._seen.clear()
         self.tally.stacks += len(fresh) + len(chains)
