@@ -38,7 +38,6 @@ PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "calls": ("mixed", ("c",)),
     "timeline": ("mixed", ("t",)),
     "processes": ("mixed", ("O",)),
-    "python": ("shop", ("P", "f")),
     "help": ("mixed", ("question_mark",)),
 }
 """Name → recording, and the keys that lead there."""

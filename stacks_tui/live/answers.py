@@ -36,7 +36,7 @@ class Answer:
     rows: Panels | None
     detail: Detail | None
     begin: int
-    """ns since the Unix epoch, of the window (of side A, or B if A is another recording)."""
+    """ns since the Unix epoch, of the view's window (which a comparison leaves as it was)."""
     end: int
     note: str = ""
 
@@ -67,8 +67,9 @@ def answer(
         parts = _parts(totals, view, other)
     except StacksError as error:
         return Answer(None, None, begin * 10**9, end * 10**9, str(error))
-    ours = next((part for part in parts if part.totals is totals), parts[0])
-    begin, end = ours.slice.begin * 10**9, ours.slice.end * 10**9
+    if not view.compares:
+        begin, end = parts[0].slice.begin, parts[0].slice.end
+    begin, end = begin * 10**9, end * 10**9
     material = _material(parts)
     detail = None
     rows: Panels

@@ -76,14 +76,18 @@ def waking(frames: Sequence[FrameInfo]) -> tuple[str, Sequence[str]]:
     names = [frame.name for frame in frames]
     entered = boundary(names)
     if entered and names[entered - 1].startswith("asm_"):
-        return "an interrupt", ()
+        found = telling(names)
+        return ("an interrupt" if found == "interrupt" else f"an interrupt, {found}"), ()
     return telling(names[:entered] if entered else names), speaking(names[entered:])
 
 
 def marked(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
-    """The waker's frames, with those of the kernel marked."""
-    entered = boundary([frame.name for frame in frames])
-    return [replace(frame, kernel=at < entered) for at, frame in enumerate(frames)]
+    """The waker's frames from the call that woke on, with those of the kernel marked."""
+    names = [frame.name for frame in frames]
+    entered = boundary(names)
+    found = telling(names)
+    first = names.index(found) if found in names else 0
+    return [replace(frame, kernel=at < entered) for at, frame in enumerate(frames)][first:]
 
 
 def condensed(frames: Sequence[FrameInfo], room: int) -> list[FrameInfo]:

@@ -93,8 +93,8 @@ def _woken(detail: Detail, width: int, room: int) -> tuple[PaperLine, ...]:
     """Who woke it: one line, or where there is room some frames."""
     if not detail.waker or room < 3:
         return ()
-    if room < _FEW_LINES:
-        how, names = plumbing.waking(detail.waker)
+    how, names = plumbing.waking(detail.waker)
+    if room < _FEW_LINES or not names:
         pieces = [(" woken by ", "head")]
         if how:
             pieces.append((text.printable(how) + (" │ " if names else ""), "kernel"))

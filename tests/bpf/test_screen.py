@@ -132,8 +132,8 @@ STOPPED_S = 10
 
 def test_a_screen_that_stands_still_loses_nothing(terminal: Terminal, tmp_path: Path) -> None:
     """Stopped for ten seconds, it goes on where the collector is by then."""
-    terminal.press("5")
     terminal.until("post_to_ledger")
+    terminal.press("5")
     terminal.until("5 vfs ●")
     os.kill(terminal.pid, signal.SIGSTOP)
     time.sleep(STOPPED_S)

@@ -147,9 +147,11 @@ def test_a_waker_is_told_by_what_it_did() -> None:
     names = ["bpf_prog_1_on_waking", "try_to_wake_up", "futex_wake", "entry_SYSCALL_64"]
     stack = [FrameInfo(name) for name in [*names, "__lll_lock_wake", "unlock", "post"]]
     assert plumbing.waking(stack) == ("futex_wake", ["unlock", "post"])
-    assert [frame.kernel for frame in plumbing.marked(stack)] == [True] * 4 + [False] * 3
+    marked = plumbing.marked(stack)  # from the call that woke on: what comes before is the probe
+    assert [frame.name for frame in marked] == [frame.name for frame in stack[2:]]
+    assert [frame.kernel for frame in marked] == [True] * 2 + [False] * 3
     timer = [FrameInfo(name) for name in ("hrtimer_wakeup", "asm_sysvec_apic_timer", "innocent")]
-    assert plumbing.waking(timer) == ("an interrupt", ())
+    assert plumbing.waking(timer) == ("an interrupt, hrtimer_wakeup", ())
 
 
 def test_a_digit_or_a_first_letter_points_at_an_option() -> None:
