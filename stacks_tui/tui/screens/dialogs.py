@@ -207,7 +207,7 @@ class Read(ModalScreen[None]):
     """Lines to read: help, a whole stack, the log."""
 
     DEFAULT_CSS = """
-    Read { align: center middle; background: $background 50%; }
+    Read { align: center middle; background: $background; }
     Read > Vertical {
         width: 96%; max-width: 130; height: 90%; background: $surface; border: round $primary;
     }
