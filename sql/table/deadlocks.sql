@@ -14,12 +14,16 @@ locks as materialized (
              command, buildid, tgid, last_pid, thread, name, span_id, begin + duration)
       and open and name in ('lock.wait', 'lock.hold') and parent_id <> 0
 ),
--- A task waits for one lock at a time, and one holds it.
+-- A task waits for one lock at a time, and one holds it. What several hold, a semaphore, is left out:
+-- who waits for it does not wait for one of them.
+holds as (
+    select tgid, lock, max(owner) as owner from locks where name = 'lock.hold'
+    group by tgid, lock having count(*) = 1
+),
 edges as (
     select w.tgid, w.owner as waiter, arg_min(w.lock, w.begin) as lock,
            arg_min(h.owner, w.begin) as holder, min(w.begin) as begin, max(w.until) as until
-    from locks w join locks h
-      on h.tgid = w.tgid and h.lock = w.lock and h.name = 'lock.hold'
+    from locks w join holds h on h.tgid = w.tgid and h.lock = w.lock
     where w.name = 'lock.wait'
     group by w.tgid, w.owner
 ),

@@ -12,6 +12,6 @@ select case when kind = 'trace_exit' then 'complete' else 'instant' end as event
        (timestamp::bigint - $origin - if(kind = 'trace_exit', duration::bigint, 0)) / 1000.0 as start,
        if(kind = 'trace_exit', duration, 0) / 1000.0 as duration,
        [kstack, ustack] as end_stack, span_id::varchar as span_id, parent_id::varchar as parent_id,
-       amount::bigint as amount, since_seen
+       least(amount, 9223372036854775807)::bigint as amount, since_seen
 from chosen($labels, $command, $buildid, $pid, $thread, $cgroup, $span, $begin, $end)
 where kind in ('trace_exit', 'trace_close')

@@ -245,7 +245,7 @@ def _summed(
     found["since_seen"] = np.logical_or.reduceat(_column(rows, "since_seen"), starts)
     for name in ("parent_id", "id"):
         found[name] = np.maximum.reduceat(_column(rows, name), starts)
-    found["amount"] = np.maximum.reduceat(np.where(traces, amount, 0), starts)
+    found["amount"] = np.maximum.reduceat(events["amount"] * traces, starts)
     found["name"] = NONE if names is None else np.maximum.reduceat(names, starts)
     found["parent_name"] = NONE
     found["tgid"], found["span_id"] = events["tgid"][starts], events["span_id"][starts]

@@ -1,7 +1,8 @@
 """Circles of waits: spans that wait for locks which they hold against each other.
 
 Comes in: the open spans, among them those named `lock.wait` and `lock.hold`, whose `id` is the
-lock's address and whose parent is who waits or holds. Goes out: each circle once, in words.
+lock's address and whose parent is who waits or holds. Goes out: each circle once, in words. What
+several hold (a semaphore) keeps nobody waiting for one of them alone: it is in no circle.
 """
 
 from __future__ import annotations
@@ -39,16 +40,17 @@ def deadlocks(found: Instances, names: Sequence[str], now: int) -> tuple[Deadloc
     waits = found[(found["name"] == codes[WAIT]) & owned]
     waits = waits[(waits["until"] > 0) | (waits["begin"] <= now - LONG_NS)]
     holds = found[(found["name"] == codes[HOLD]) & owned]
-    holder = {
-        (tgid, lock): owner
-        for tgid, lock, owner in zip(*(holds[name].tolist() for name in _EDGE), strict=True)
-    }
+    holder: dict[tuple[int, int], int] = {}
+    shared: set[tuple[int, int]] = set()
+    for tgid, lock, owner in zip(*(holds[name].tolist() for name in _EDGE), strict=True):
+        shared |= {(tgid, lock)} & holder.keys()
+        holder[tgid, lock] = owner
     edges: dict[tuple[int, int], tuple[int, int]] = {}
     for tgid, lock, owner in zip(
         *(waits[np.argsort(waits["begin"])][name].tolist() for name in _EDGE), strict=True
     ):
         held = holder.get((tgid, lock))
-        if held is not None:
+        if held is not None and (tgid, lock) not in shared:
             edges.setdefault((tgid, owner), (lock, held))
     return tuple(_told(tgid, circle, edges, found, names) for tgid, circle in _circles(edges))
 

@@ -277,6 +277,9 @@ def test_a_wait_that_only_began_is_no_deadlock_yet() -> None:
     (one,) = deadlocks(found, names, 12 * S)
     assert one.spans == (1, 2) and "cycle: a -> b -> a" in one.says
     assert deadlocks(found[:5], names, 12 * S) == ()
+    other = found[2:3].copy()  # another that holds what the second waits for: a semaphore
+    other["span_id"], other["parent_id"] = 7, 9
+    assert deadlocks(np.concatenate([found, other]), names, 12 * S) == ()
 
 
 def test_nothing_adds_up_to_nothing() -> None:

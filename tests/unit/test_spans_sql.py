@@ -206,6 +206,9 @@ def test_circles_of_any_size_are_found_once(size: int, tmp_path: Path) -> None:
         still(2001 + one, "lock.wait", 1 + one, 0xA0 + (one + 1) % size)
     still(500, "outside", 0, 0)
     still(3000, "lock.wait", 500, 0xA0)  # waits for one in the circle, and is in none
+    for one in (4000, 4001):  # a semaphore that both hold: who waits for it is in no circle
+        still(one, "lock.hold", one - 3000, 0xF00)
+    still(4002, "lock.wait", 1, 0xF00)
     writer.close(RecordingStatus(END, {}))
     (found,) = rows(tmp_path / "r", "deadlocks")
     assert found["waits"] == size
