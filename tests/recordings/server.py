@@ -1,0 +1,120 @@
+"""A shop's server for `spans/`: aiohttp, instrumented by OpenTelemetry as it comes, under load.
+
+    opentelemetry-instrument python server.py SECONDS
+
+Its own code names no span but `query` and `render`, by OpenTelemetry's API. A client, a process of
+its own, asks for pages; two transfers between accounts lock these in opposite order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+
+import aiohttp
+import tracing_stacks
+from aiohttp import web
+from opentelemetry import trace
+
+PORT = 8089
+PAGES = (("GET", "/"), ("GET", "/items/{id}"), ("GET", "/items/{id}"), ("POST", "/checkout"))
+tracer = trace.get_tracer("shop")
+scratch = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the server runs
+archive: list[bytes] = []
+
+
+def work(rounds: int) -> int:
+    """Keep a CPU busy."""
+    return sum(number * number for number in range(rounds))
+
+
+async def query(seconds: float) -> None:
+    """A database elsewhere."""
+    with tracer.start_as_current_span("query"):
+        work(3_000)
+        await asyncio.sleep(random.uniform(0.5, 1.5) * seconds)
+
+
+async def home(request: web.Request) -> web.Response:
+    """The page of all items."""
+    await query(0.004)
+    with tracer.start_as_current_span("render"):
+        work(30_000)
+    return web.Response(text="x" * 20_000)
+
+
+async def item(request: web.Request) -> web.Response:
+    """The page of one; some are slow."""
+    await query(0.08 if int(request.match_info["id"]) % 20 == 0 else 0.003)
+    return web.Response(text="x" * 2_000)
+
+
+async def checkout(request: web.Request) -> web.Response:
+    """Write an order, one after the other, and keep some of it."""
+    async with request.app[STOCK]:
+        await query(0.006)
+        scratch.write(b"o" * 50_000)
+        scratch.flush()
+    archive.append(bytes(bytearray(200_000)))
+    return web.json_response({"order": len(archive)})
+
+
+STOCK = web.AppKey("stock", asyncio.Lock)
+
+
+async def transfer(own: asyncio.Lock, other: asyncio.Lock) -> None:
+    """From account to account."""
+    async with own:
+        await asyncio.sleep(0.05)
+        async with other:
+            work(1)
+
+
+async def serve(seconds: float) -> None:
+    """Serve for so long."""
+    app = web.Application()
+    app.add_routes(
+        [web.get("/", home), web.get("/items/{id}", item), web.post("/checkout", checkout)]
+    )
+    app[STOCK] = asyncio.Lock()
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", PORT).start()
+    await asyncio.sleep(1.5)  # whoever listens has found the probes
+    client = await asyncio.create_subprocess_exec(sys.executable, __file__, "load", str(seconds))
+    await asyncio.sleep(seconds / 3)
+    first, second = asyncio.Lock(), asyncio.Lock()
+    transfers = [transfer(first, second), transfer(second, first)]
+    tasks = [asyncio.create_task(one) for one in transfers]
+    await asyncio.sleep(seconds * 2 / 3)
+    await client.wait()
+    for one in tasks:
+        one.cancel()
+
+
+async def load(seconds: float) -> None:
+    """Ask for pages, eight at a time."""
+    end = asyncio.get_running_loop().time() + seconds
+    async with aiohttp.ClientSession() as session:
+
+        async def visitor() -> None:
+            while asyncio.get_running_loop().time() < end:
+                method, path = random.choice(PAGES)
+                url = f"http://127.0.0.1:{PORT}{path.format(id=random.randrange(100))}"
+                async with session.request(method, url) as response:
+                    await response.read()
+                await asyncio.sleep(random.uniform(0, 0.03))
+
+        await asyncio.gather(*(visitor() for _ in range(8)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "load":
+        asyncio.run(load(float(sys.argv[2])))
+    else:
+        tracing_stacks.init(locks=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(float(sys.argv[1])))
