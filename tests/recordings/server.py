@@ -3,21 +3,22 @@
     opentelemetry-instrument python server.py SECONDS
 
 Its own code names no span but `query` and `render`, by OpenTelemetry's API. A client, a process of
-its own, asks for pages; two transfers between accounts lock these in opposite order.
+its own, asks for pages; `settle` and `refund` take two locks in opposite order, and stay there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import random
 import sys
 import tempfile
 
 import aiohttp
-import tracing_stacks
 from aiohttp import web
 from opentelemetry import trace
+
+import tracing_stacks
 
 PORT = 8089
 PAGES = (("GET", "/"), ("GET", "/items/{id}"), ("GET", "/items/{id}"), ("POST", "/checkout"))
@@ -65,11 +66,19 @@ async def checkout(request: web.Request) -> web.Response:
 STOCK = web.AppKey("stock", asyncio.Lock)
 
 
-async def transfer(own: asyncio.Lock, other: asyncio.Lock) -> None:
-    """From account to account."""
-    async with own:
+async def settle(account: asyncio.Lock, ledger: asyncio.Lock) -> None:
+    """Take one, then the other."""
+    async with account:
         await asyncio.sleep(0.05)
-        async with other:
+        async with ledger:
+            work(1)
+
+
+async def refund(account: asyncio.Lock, ledger: asyncio.Lock) -> None:
+    """The other way round."""
+    async with ledger:
+        await asyncio.sleep(0.05)
+        async with account:
             work(1)
 
 
@@ -86,13 +95,12 @@ async def serve(seconds: float) -> None:
     await asyncio.sleep(1.5)  # whoever listens has found the probes
     client = await asyncio.create_subprocess_exec(sys.executable, __file__, "load", str(seconds))
     await asyncio.sleep(seconds / 3)
-    first, second = asyncio.Lock(), asyncio.Lock()
-    transfers = [transfer(first, second), transfer(second, first)]
-    tasks = [asyncio.create_task(one) for one in transfers]
-    await asyncio.sleep(seconds * 2 / 3)
+    account, ledger = asyncio.Lock(), asyncio.Lock()
+    both = (settle(account, ledger), refund(account, ledger))
+    tasks = [asyncio.create_task(one) for one in both]
     await client.wait()
-    for one in tasks:
-        one.cancel()
+    await asyncio.wait(tasks, timeout=0.5)
+    os._exit(0)  # they would wait for ever
 
 
 async def load(seconds: float) -> None:
@@ -116,5 +124,4 @@ if __name__ == "__main__":
         asyncio.run(load(float(sys.argv[2])))
     else:
         tracing_stacks.init(locks=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(float(sys.argv[1])))
+        asyncio.run(serve(float(sys.argv[1])))
