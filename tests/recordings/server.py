@@ -2,17 +2,20 @@
 
     opentelemetry-instrument python server.py SECONDS
 
-Its own code names no span but `query` and `render`, by OpenTelemetry's API. A client, a process of
-its own, asks for pages; `settle` and `refund` take two locks in opposite order, and stay there.
+Prints how many of each page it served. Its own code names no span but `query` and `render`, by
+OpenTelemetry's API. A client, a process of its own, asks for pages; `settle` and `refund` take two
+locks in opposite order, and stay there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sys
 import tempfile
+from collections import Counter
 
 import aiohttp
 from aiohttp import web
@@ -25,6 +28,7 @@ PAGES = (("GET", "/"), ("GET", "/items/{id}"), ("GET", "/items/{id}"), ("POST", 
 tracer = trace.get_tracer("shop")
 scratch = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the server runs
 archive: list[bytes] = []
+served: Counter[str] = Counter()
 
 
 def work(rounds: int) -> int:
@@ -41,6 +45,7 @@ async def query(seconds: float) -> None:
 
 async def home(request: web.Request) -> web.Response:
     """The page of all items."""
+    served["GET /"] += 1
     await query(0.004)
     with tracer.start_as_current_span("render"):
         work(30_000)
@@ -49,12 +54,14 @@ async def home(request: web.Request) -> web.Response:
 
 async def item(request: web.Request) -> web.Response:
     """The page of one; some are slow."""
+    served["GET /items/{id}"] += 1
     await query(0.08 if int(request.match_info["id"]) % 20 == 0 else 0.003)
     return web.Response(text="x" * 2_000)
 
 
 async def checkout(request: web.Request) -> web.Response:
     """Write an order, one after the other, and keep some of it."""
+    served["POST /checkout"] += 1
     async with request.app[STOCK]:
         await query(0.006)
         scratch.write(b"o" * 50_000)
@@ -100,6 +107,7 @@ async def serve(seconds: float) -> None:
     tasks = [asyncio.create_task(one) for one in both]
     await client.wait()
     await asyncio.wait(tasks, timeout=0.5)
+    print(json.dumps(served), flush=True)
     os._exit(0)  # they would wait for ever
 
 
