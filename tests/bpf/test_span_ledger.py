@@ -96,8 +96,7 @@ def test_the_deadlock_of_two_tasks_is_named(tmp_path: Path) -> None:
     assert locks[first["waits"]]["waiting_now"] == [first["name"]]
     assert locks[found.truth["locks"]["c"]]["held_now"] is None
     shown = ledger_of(found)
-    assert f"deadlock: {first['name']} -> {second['name']}" in shown
-    assert f"{first['name']} waits for lock {first['waits']:#x}" in shown
+    assert f"deadlock: {first['name']} waits for lock {first['waits']:#x} held by" in shown
 
 
 def test_the_deadlock_is_named_while_it_lasts(tmp_path: Path) -> None:
