@@ -26,7 +26,7 @@ from stacks_tui.session.source import Source  # noqa: E402
 from stacks_tui.tui.app import StacksApp, Wanted  # noqa: E402
 
 RECORDINGS = HERE.parent / "tests" / "recordings"
-SIZE = (110, 30)
+SIZE, WIDE = (110, 30), (140, 30)
 PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "stacks": ("mixed", ()),
     "flame": ("mixed", ("f",)),
@@ -38,6 +38,7 @@ PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "calls": ("mixed", ("c",)),
     "timeline": ("mixed", ("t",)),
     "processes": ("mixed", ("O",)),
+    "spans": ("server", ("l", *("down",) * 4)),
     "help": ("mixed", ("question_mark",)),
 }
 """Name → recording, and the keys that lead there."""
@@ -55,7 +56,7 @@ def _no_collector(start: Start) -> Source:
 async def picture(name: str, recording: Path, keys: tuple[str, ...]) -> None:
     """Press the keys, wait until what was asked for is shown, and keep the screen."""
     app = StacksApp(Wanted(path=recording), Config(), _no_collector, RecordingSource)
-    async with app.run_test(size=SIZE) as pilot:
+    async with app.run_test(size=WIDE if recording.name == "server" else SIZE) as pilot:
         for key in (None, *keys):
             if key is not None:
                 await pilot.press(key)

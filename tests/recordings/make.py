@@ -30,18 +30,39 @@ class Made:
     source: str
     programs: str
     seconds: int
+    packages: tuple[str, ...] = ()
+    """From a package index, for a server that OpenTelemetry instruments."""
 
 
 RECORDINGS = {
     "mixed": Made("mixed.c", "profile:uk:99,rss:u:29,switch:uk,vfs:uk", 4),
     "disk": Made("disk.c", "profile:u:99,switch:uk,block:uk", 3),
     "shop": Made("shop.py", "profile:u:99,switch:uk", 3),
+    "server": Made(
+        "server.py",
+        "profile:uk:99,rss:u:29,switch:uk,vfs:u,net:u,usdt:u",
+        4,
+        ("aiohttp", "opentelemetry-distro", "opentelemetry-instrumentation-aiohttp-server"),
+    ),
+}
+TELEMETRY = {
+    "OTEL_PYTHON_CONTEXT": "tracing_stacks",
+    "OTEL_TRACES_EXPORTER": "none",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
 }
 
 
 def _command(made: Made, folder: Path) -> list[str]:
     """The program to record; one in C is compiled."""
     source = HERE / made.source
+    if made.packages:
+        shutil.copy(source, folder)
+        bins = folder / "venv" / "bin"
+        subprocess.run(["/usr/bin/python3", "-m", "venv", str(bins.parent)], check=True)
+        package = shutil.copytree(ROOT / "tracing_stacks", folder / "tracing_stacks")
+        subprocess.run([bins / "pip", "install", "-q", *made.packages, package], check=True)
+        return [str(bins / "opentelemetry-instrument"), str(bins / "python"), source.name]
     if source.suffix == ".py":
         shutil.copy(source, folder)
         return ["/usr/bin/python3", "-S", source.name]
@@ -58,6 +79,8 @@ def _forget_the_machine(recording: Path) -> None:
     found["kernel"] = found["kernel"].partition("-")[0]
     manifest.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     processes = pq.read_table(recording / "processes.parquet")
+    lines = processes["cmdline"].to_pylist()  # without the recorder, before it became the program
+    processes = processes.filter(pa.array([str(ROOT) not in (line or "") for line in lines]))
     at = processes.schema.get_field_index("cgroup")
     cgroups = pa.array(["/demo.slice"] * len(processes), pa.string())
     pq.write_table(processes.set_column(at, "cgroup", cgroups), recording / "processes.parquet")
@@ -75,7 +98,8 @@ def make(name: str) -> None:
         options = ["--record", "-d", str(out), "-p", made.programs, "--compression", "zstd:19"]
         command = [sys.executable, "-P", "-c", start, str(ROOT), *options, "--"]
         command += [*_command(made, folder), str(made.seconds)]
-        subprocess.run(command, check=True, cwd=folder)
+        path = f"{folder / 'venv' / 'bin'}:{os.environ['PATH']}"
+        subprocess.run(command, check=True, cwd=folder, env=os.environ | TELEMETRY | {"PATH": path})
         _forget_the_machine(out)
         size = sum(file.stat().st_size for file in out.iterdir())
         if size > MOST_BYTES:
