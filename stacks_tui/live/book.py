@@ -118,7 +118,8 @@ class Book:
         closed = np.concatenate([np.zeros(0, INSTANCE), *(part for _, part in parts)])
         durations = added([part for part, _ in parts])
         kept = longest(closed, MOST_AT_ALL)
-        return SpanSlice(durations, kept, self._open.copy(), self._newest, self._evicted)
+        now = max(self._newest, self._now * _S)  # where nothing happens, time goes on
+        return SpanSlice(durations, kept, self._open.copy(), now, self._evicted)
 
     def stacks(self) -> npt.NDArray[np.uint64]:
         """The ids of all stacks that an instance has."""

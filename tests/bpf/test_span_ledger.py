@@ -107,7 +107,7 @@ def test_the_deadlock_is_named_while_it_lasts(tmp_path: Path) -> None:
         tmp_path, [*environment, sys.executable, "-P", "-c", START, *options, *command], (140, 40)
     )
     try:
-        terminal.until("spans")
+        terminal.until("▶ live")
         terminal.press("l", "w")
         shown = terminal.until("deadlock:")
         assert "takes_turns ->" not in shown

@@ -282,5 +282,17 @@ def test_a_wait_that_only_began_is_no_deadlock_yet() -> None:
     assert deadlocks(np.concatenate([found, other]), names, 12 * S) == ()
 
 
+def test_time_goes_on_where_nothing_happens() -> None:
+    told = Labelled(np.zeros(0, EVENT), ())
+    book = Book()
+    book.advance(1)
+    events = np.zeros(1, EVENT)
+    events["time"], events["span_id"], events["kind"] = 5, 7, Kind.TRACE_EXIT
+    book.add(events, told.rows(events), None, S)
+    book.advance(9)
+    found = book.slice(0, 100, whole=True)
+    assert found is not None and found.end == 9 * S
+
+
 def test_nothing_adds_up_to_nothing() -> None:
     assert len(added([])) == len(no_durations()) == len(durations_of(np.zeros(0, INSTANCE))) == 0
