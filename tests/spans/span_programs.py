@@ -36,7 +36,7 @@ def built(name: str) -> Path:
 
 
 @functools.cache
-def installed(flags: str = "") -> Path:
+def installed(flags: str = "", compiler: str = "gcc") -> Path:
     """A folder that holds the package as pip installs it; for PYTHONPATH, of any CPython.
 
     `flags` are further ones of the compiler; what is built with each lies apart.
@@ -48,7 +48,7 @@ def installed(flags: str = "") -> Path:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip += ["--root-user-action=ignore", "--no-deps", "--no-build-isolation", "--no-index"]
     command = [*pip, "--target", str(into / "site"), str(source)]
-    subprocess.run(command, check=True, env={**os.environ, "CFLAGS": flags})
+    subprocess.run(command, check=True, env={**os.environ, "CC": compiler, "CFLAGS": flags})
     into.chmod(0o755)
     return into / "site"
 
