@@ -12,7 +12,7 @@ static pthread_key_t of_thread;
 static void thread_ended(void *ended)
 {
     Stack *stack = ended;
-    if (stack->len)
+    if (__atomic_load_n(&stack->len, __ATOMIC_ACQUIRE))
         return;
     if (stack->spans != stack->inlined)
         free(stack->spans);
@@ -54,11 +54,13 @@ int stack_push(Stack *stack, Span *span)
 void stack_drop(Span *span)
 {
     Stack *stack = span->in;
-    uint32_t i = stack->len;
-    while (stack->spans[--i] != span)
-        ;
-    memmove(stack->spans + i, stack->spans + i + 1, (--stack->len - i) * sizeof(*stack->spans));
+    uint32_t last = stack->len - 1, i = last;
+    while (stack->spans[i] != span)
+        i--;
+    memmove(stack->spans + i, stack->spans + i + 1, (last - i) * sizeof(*stack->spans));
     span->in = NULL;
+    /* the last access: the thread whose stack it is may be ending, without the GIL */
+    __atomic_store_n(&stack->len, last, __ATOMIC_RELEASE);
     Py_DECREF((PyObject *)span);
 }
 
