@@ -206,36 +206,28 @@ def test_semaphores_count_listeners_even_those_that_are_killed() -> None:
         "import sys; from tracing_stacks._core import semaphores\n"
         "for line in sys.stdin: print(*semaphores(), flush=True)"
     )
-    program = subprocess.Popen(
-        [pythons()[0], "-c", code],
-        env=environ(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert program.stdin is not None
-    assert program.stdout is not None
+    command = [str(pythons()[0]), "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ(), stdin=pipe, stdout=pipe, text=True) as program:
 
-    def semaphores() -> list[int]:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        program.stdin.write("?\n")
-        program.stdin.flush()
-        return [int(word) for word in program.stdout.readline().split()]
+        def semaphores() -> list[int]:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            program.stdin.write("?\n")
+            program.stdin.flush()
+            return [int(word) for word in program.stdout.readline().split()]
 
-    assert semaphores() == [0] * 5
-    with listener.listening(extension()):
-        assert semaphores() == [1] * 5
-        with listener.listening(extension(), ("enter", "close")):
-            assert semaphores() == [1] * 5  # the kernel counts once for all that listen
-        assert semaphores() == [1] * 5
-    assert semaphores() == [0] * 5
-    with listener.listening(extension()) as heard:
-        heard.process.send_signal(signal.SIGKILL)
-        heard.process.wait(timeout=60)
-    until = time.monotonic() + 20
-    while semaphores() != [0] * 5 and time.monotonic() < until:
-        time.sleep(0.05)
-    assert semaphores() == [0] * 5
-    program.stdin.close()
-    assert program.wait(timeout=20) == 0
+        assert semaphores() == [0] * 5
+        with listener.listening(extension()):
+            assert semaphores() == [1] * 5
+            with listener.listening(extension(), ("enter", "close")):
+                assert semaphores() == [1] * 5  # the kernel counts once for all that listen
+            assert semaphores() == [1] * 5
+        assert semaphores() == [0] * 5
+        with listener.listening(extension()) as heard:
+            heard.process.send_signal(signal.SIGKILL)
+            heard.process.wait(timeout=60)
+        until = time.monotonic() + 20
+        while semaphores() != [0] * 5 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert semaphores() == [0] * 5
