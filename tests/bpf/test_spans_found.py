@@ -17,6 +17,12 @@ from typing import Any
 import pytest
 from recordings import Recorded, Recorder, record, recording, until
 
+from stacks_tui.capture.targets import Targets
+from stacks_tui.kinds import parse_program, parse_programs
+from stacks_tui.session.options import RecordOptions
+from stacks_tui.session.recorder import Session
+from stacks_tui.store.reader import open_recording
+
 sys.path.append(str(Path(__file__).resolve().parent.parent / "spans"))
 
 from span_programs import SOURCES, built, extension, installed
@@ -240,3 +246,27 @@ def test_a_file_without_probes_is_told(tmp_path: Path) -> None:
         record(tmp_path / "r", "usdt:/bin/true", ["true"])
     with pytest.raises(AssertionError, match="can't open"):
         record(tmp_path / "s", "usdt:/no/such/file", ["true"])
+
+
+def test_switched_off_and_on_again(tmp_path: Path) -> None:
+    options = RecordOptions(parse_programs("vfs"), Targets(comms=("c_spans",)), tmp_path / "r")
+    session = Session(options, lambda status: None)
+    try:
+        for letters in ("usdt:u", "usdt"):
+            late = Late(tmp_path)
+            session.attach(parse_program(letters))
+            assert late.process.wait(60) == 0
+            session.detach("usdt")
+            session._probes.settle()  # else the next program sees semaphores that go down
+        outcome = session.finish()
+    finally:
+        session.close()
+    assert outcome.failure is None
+    with open_recording(tmp_path / "r") as opened:
+        rows = opened.table(
+            "select since_seen, open from events where kind = 'trace_close' "
+            "and trace_name = 'returns'"
+        ).to_pylist()
+        assert opened.manifest is not None
+        assert opened.manifest.status.kinds["trace_close"].gaps
+    assert rows == [{"since_seen": True, "open": False}] * 2
