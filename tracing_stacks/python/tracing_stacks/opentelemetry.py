@@ -12,7 +12,6 @@ import functools
 from typing import Any
 
 # the module, not its function: it may be half imported, for its own imports load this context
-from opentelemetry import trace  # type: ignore[attr-defined,unused-ignore]
 from opentelemetry.context.context import Context as Values
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
@@ -61,7 +60,10 @@ class _Token:
 
 
 def _span_of(context: Values) -> Span | None:
-    theirs: Any = trace.get_current_span(context)
+    # imported here: OpenTelemetry loads this module in the middle of its own import
+    from opentelemetry.trace import get_current_span
+
+    theirs: Any = get_current_span(context)
     ours: Span | None = getattr(theirs, _OURS, None)
     if ours is not None or not available or not theirs.is_recording():
         return ours
