@@ -234,7 +234,8 @@ def by_perf(name: str, folder: Path, seconds: float) -> str:
         "dwarf",
     ]
     subprocess.run([*record, "-o", str(data), "--", *load], capture_output=True, check=False)
-    script = ["perf", "script", "-i", str(data), "-F", "ip,sym"]
+    # without --no-inline it asks addr2line for each frame: minutes
+    script = ["perf", "script", "--no-inline", "-i", str(data), "-F", "ip,sym"]
     try:
         told = subprocess.run(
             script, capture_output=True, text=True, errors="replace", timeout=60, check=False
