@@ -207,7 +207,7 @@ class Read(ModalScreen[None]):
     """Lines to read: help, a whole stack, the log."""
 
     DEFAULT_CSS = """
-    /* what is below shines through: the strip that tells how far numbers can be trusted is never hidden */
+    /* what is below shines through: the trust strip is never hidden */
     Read { align: center middle; background: $background 50%; }
     Read > Vertical {
         width: 96%; max-width: 130; height: 90%; background: $surface; border: round $primary;
