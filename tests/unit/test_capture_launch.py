@@ -149,7 +149,7 @@ def test_signals_and_descriptors_are_those_of_a_fresh_program(tmp_path: Path) ->
     leak = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(leak, True)
     code = (
-        "ls /proc/self/fd | wc -l; grep -E '^Sig(Blk|Ign|Cgt)' /proc/$$/status; ls -l /proc/$$/fd"
+        "ls /proc/self/fd | wc -l; grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls -l /proc/$$/fd"
     )
     assert run("sh", "-c", f"exec > {out}; {code}") == 0
     os.close(leak)
