@@ -34,6 +34,8 @@ READ_LIMIT = 256 << 20
 """Bytes that one read takes at most: above the symbol strings of a browser, below absurdity."""
 _PAGE = 4096
 _MASK = (1 << 64) - 1
+_SYMBOLS_LIMIT = 96 << 20
+"""Bytes of a symbol section that is read: four million symbols."""
 _NOTE_LIMIT = 64 << 10
 _NOTE_SEGMENTS = 16
 _BUILD_ID_LIMIT = 64
@@ -80,6 +82,28 @@ def _shdr(word: str) -> np.dtype[Any]:
             ("entsize", word),
         ]
     )
+
+
+_SYM64 = np.dtype(
+    [
+        ("name", "<u4"),
+        ("info", "u1"),
+        ("other", "u1"),
+        ("shndx", "<u2"),
+        ("value", "<u8"),
+        ("size", "<u8"),
+    ]
+)
+_SYM32 = np.dtype(
+    [
+        ("name", "<u4"),
+        ("value", "<u4"),
+        ("size", "<u4"),
+        ("info", "u1"),
+        ("other", "u1"),
+        ("shndx", "<u2"),
+    ]
+)
 
 
 class ElfError(StacksError):
@@ -350,6 +374,20 @@ class ElfImage:
     def bias(self, mapping: Mapping) -> int | None:
         """`mapping_bias` of this image."""
         return mapping_bias(self.segments, mapping)
+
+
+def read_symbols(image: ElfImage, kind: int) -> tuple[npt.NDArray[np.void], bytes] | None:
+    """The raw symbols of the section of type `kind` and its strings; None: not there or broken."""
+    section = image.section_of_type(kind)
+    if section is None or not 0 < section.link < len(image.sections):
+        return None
+    dtype = _SYM64 if image.elfclass == 64 else _SYM32
+    try:
+        data = image.content(section, _SYMBOLS_LIMIT)
+        strings = image.content(image.sections[section.link])
+    except ElfError:
+        return None
+    return np.frombuffer(data, dtype, len(data) // dtype.itemsize), strings
 
 
 def code_vaddr(segments: Sequence[Segment], offset: int) -> int | None:

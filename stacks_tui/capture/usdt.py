@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
-from stacks_tui.elf import EM_X86_64, PT_LOAD, SHT_NOBITS, ElfError, ElfImage, Segment
+import numpy as np
+import numpy.typing as npt
+
+from stacks_tui.elf import (
+    EM_X86_64,
+    PT_LOAD,
+    SHT_NOBITS,
+    SHT_SYMTAB,
+    ElfError,
+    ElfImage,
+    Segment,
+    read_symbols,
+)
 
 PROVIDER = b"stacks_tracing"
 PROBES = ("enter", "exit", "exit_stack", "close", "awaits")
@@ -23,7 +36,10 @@ MOST_NOTES = 1 << 20
 MOST_PROBES = 1024
 """Sites of a file that are attached to."""
 MOST_ARGUMENTS = 6
+_MOST_VARIABLES = 64
+"""Names of a file's variables that are looked up, and ends of other names that are like one."""
 _NT_STAPSDT = 3
+_SHN_LORESERVE = 0xFF00
 _NOP = b"\x90"
 """One byte: a longer one is replaced on new kernels, in a way that a fork doesn't survive."""
 _WORDS = struct.Struct("<3I")
@@ -35,10 +51,12 @@ _REGISTERS = {
     "r15": 0, "r14": 8, "r13": 16, "r12": 24, "bp": 32, "bx": 40, "r11": 48, "r10": 56,
     "r9": 64, "r8": 72, "ax": 80, "cx": 88, "dx": 96, "si": 104, "di": 112, "sp": 152,
 }  # fmt: skip
+_IP = 128
 _ARGUMENT = re.compile(
     r"(?:(?P<size>-?[1248])@)?(?:"
     r"\$(?P<constant>-?(?:0x[0-9a-fA-F]{1,16}|\d{1,20}))"
     r"|%(?P<register>\w{2,5})"
+    r"|(?:(?P<before>-?\d{1,10})\+)?(?P<symbol>[A-Za-z_.][\w.$]*)(?P<after>[+-]\d{1,10})?\(%rip\)"
     r"|(?P<offset>-?(?:0x[0-9a-fA-F]{1,16}|\d{1,19}))?"
     r"\(%(?P<base>\w{2,5})(?:,%(?P<index>\w{2,5})(?:,(?P<scale>[1248]))?)?\)"
     r")",
@@ -105,6 +123,7 @@ def read_probes(image: ElfImage, provider: bytes = PROVIDER) -> Found:
         return Found()
     loads = [one for one in image.segments if one.type == PT_LOAD]
     base = image.section(".stapsdt.base")
+    variables = _Variables(image)
     found: list[Probe] = []
     refused = 0
     for note in _notes(image.content(section, MOST_NOTES)):
@@ -112,7 +131,7 @@ def read_probes(image: ElfImage, provider: bytes = PROVIDER) -> Found:
             continue
         if len(found) >= MOST_PROBES:
             raise ElfError(f"it has more than {MOST_PROBES} probes")
-        probe = _probe(image, note, base.addr if base is not None else 0, loads)
+        probe = _probe(image, note, base.addr if base is not None else 0, loads, variables)
         if probe is None:
             refused += 1
         elif probe.name in PROBES:
@@ -137,7 +156,45 @@ def _notes(data: bytes) -> list[bytes]:
     return found
 
 
-def _probe(image: ElfImage, note: bytes, base: int, loads: Sequence[Segment]) -> Probe | None:
+class _Variables:
+    """The addresses of a file's variables; no symbol is read before the first is asked for."""
+
+    def __init__(self, image: ElfImage) -> None:
+        self._image = image
+        self._known: dict[str, int | None] = {}
+
+    def address(self, name: str) -> int | None:
+        """As the file was linked; None: there is no such name, or it is that of several."""
+        if name not in self._known:
+            if len(self._known) >= _MOST_VARIABLES:
+                return None
+            self._known[name] = self._find(name.encode() + b"\0")
+        return self._known[name]
+
+    @cached_property
+    def _symbols(self) -> tuple[npt.NDArray[np.void], bytes] | None:
+        return read_symbols(self._image, SHT_SYMTAB)
+
+    def _find(self, name: bytes) -> int | None:
+        if self._symbols is None:
+            return None
+        table, names = self._symbols
+        starts: list[int] = []  # a linker keeps a name once where it is the end of another, too
+        at = names.find(name)
+        while at >= 0:
+            starts.append(at)
+            at = names.find(name, at + 1)
+            if len(starts) > _MOST_VARIABLES:
+                return None
+        section = table["shndx"]
+        here = np.isin(table["name"], starts) & (section > 0) & (section < _SHN_LORESERVE)
+        found = set(table["value"][here].tolist())
+        return found.pop() if len(found) == 1 else None
+
+
+def _probe(
+    image: ElfImage, note: bytes, base: int, loads: Sequence[Segment], variables: _Variables
+) -> Probe | None:
     """None: it is not whole, is at no nop of the file, or has arguments that can't be read."""
     parts = note[_PLACES.size :].split(b"\0")
     if len(parts) < 3:
@@ -153,7 +210,7 @@ def _probe(image: ElfImage, note: bytes, base: int, loads: Sequence[Segment]) ->
         return None
     try:
         name = parts[1].decode("ascii")
-        arguments = parse_arguments(parts[2].decode("ascii"))
+        arguments = parse_arguments(parts[2].decode("ascii"), address + shift, variables.address)
     except ValueError:
         return None
     least = {"enter": 5, "awaits": 3}.get(name, 1)
@@ -169,16 +226,20 @@ def _file_offset(loads: Sequence[Segment], address: int) -> int | None:
     return None
 
 
-def parse_arguments(text: str) -> tuple[Argument, ...]:
-    """The first arguments of a note, such as `8@%rdi -4@$7 8@16(%rsp)`.
+def parse_arguments(
+    text: str, at: int = 0, address: Callable[[str], int | None] = lambda name: None
+) -> tuple[Argument, ...]:
+    """The first arguments of a note, such as `8@%rdi -4@$7 8@16(%rsp) 8@4+counter(%rip)`.
+
+    `at`: the probe's address; `address`: that of a variable, by its name, as it was linked.
 
     Raises:
         ValueError: one of them is of no form that a BPF program can follow.
     """
-    return tuple(_parse(one) for one in text.split()[:MOST_ARGUMENTS])
+    return tuple(_parse(one, at, address) for one in text.split()[:MOST_ARGUMENTS])
 
 
-def _parse(text: str) -> Argument:
+def _parse(text: str, at: int, address: Callable[[str], int | None]) -> Argument:
     match = _ARGUMENT.fullmatch(text)
     if match is None:
         raise ValueError(f"an argument {text[:40]!r}")
@@ -188,6 +249,13 @@ def _parse(text: str) -> Argument:
         return Argument(Where.CONSTANT, bits, signed, value=_signed(int(match["constant"], 0)))
     if match["register"] is not None:
         return Argument(Where.REGISTER, bits, signed, _register(match["register"]))
+    if match["symbol"] is not None:
+        # a file is loaded as a whole, so that a variable lies at a fixed distance from the probe
+        variable = address(match["symbol"])
+        if variable is None:
+            raise ValueError(f"a variable {match['symbol'][:40]!r} that isn't known")
+        further = int(match["before"] or 0) + int(match["after"] or 0)
+        return Argument(Where.MEMORY, bits, signed, _IP, value=_signed(variable + further - at))
     index = match["index"]
     return Argument(
         Where.MEMORY,

@@ -24,6 +24,7 @@ from stacks_tui.elf import (
     ElfError,
     ElfImage,
     Section,
+    read_symbols,
 )
 from stacks_tui.symbols.plt import plt_symbols
 from stacks_tui.symbols.signals import trampoline_symbols
@@ -36,31 +37,9 @@ from stacks_tui.symbols.table import (
     join,
 )
 
-_SYM64 = np.dtype(
-    [
-        ("name", "<u4"),
-        ("info", "u1"),
-        ("other", "u1"),
-        ("shndx", "<u2"),
-        ("value", "<u8"),
-        ("size", "<u8"),
-    ]
-)
-_SYM32 = np.dtype(
-    [
-        ("name", "<u4"),
-        ("value", "<u4"),
-        ("size", "<u4"),
-        ("info", "u1"),
-        ("other", "u1"),
-        ("shndx", "<u2"),
-    ]
-)
 _STT_NOTYPE, _STT_FUNC, _STT_GNU_IFUNC = 0, 2, 10
 _STB_LOCAL = 0
 _SHN_UNDEF, _SHN_ABS, _SHN_COMMON = 0, 0xFFF1, 0xFFF2
-_SYMBOLS_LIMIT = 96 << 20
-"""Bytes of a symbol section that is read: four million symbols."""
 _DEBUGDATA_LIMIT = 64 << 20
 
 
@@ -125,20 +104,6 @@ def code_ranges(image: ElfImage) -> CodeRanges:
     order = np.argsort(starts, kind="stable")
     order = order[(ends > starts)[order]]
     return CodeRanges(starts[order], ends[order])
-
-
-def read_symbols(image: ElfImage, kind: int) -> tuple[npt.NDArray[np.void], bytes] | None:
-    """The raw symbols of the section of type `kind` and its strings; None: not there or broken."""
-    section = image.section_of_type(kind)
-    if section is None or not 0 < section.link < len(image.sections):
-        return None
-    dtype = _SYM64 if image.elfclass == 64 else _SYM32
-    try:
-        data = image.content(section, _SYMBOLS_LIMIT)
-        strings = image.content(image.sections[section.link])
-    except ElfError:
-        return None
-    return np.frombuffer(data, dtype, len(data) // dtype.itemsize), strings
 
 
 def dynamic_namer(image: ElfImage) -> Callable[[int], bytes]:

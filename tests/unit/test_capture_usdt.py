@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -126,10 +128,13 @@ def test_files_of_any_bytes_do_no_harm(at: int, data: bytes) -> None:
         ("8@(%rax)", Argument(Where.MEMORY, 64, False, 80)),
         ("4@8(%rsp,%rcx,4)", Argument(Where.MEMORY, 32, False, 152, 88, 4, 8)),
         ("%rdx", Argument(Where.REGISTER, 64, False, 96)),
+        ("8@counter(%rip)", Argument(Where.MEMORY, 64, False, 128, value=0x300)),
+        ("-4@8+counter(%rip)", Argument(Where.MEMORY, 32, True, 128, value=0x308)),
+        ("4@counter-16(%rip)", Argument(Where.MEMORY, 32, False, 128, value=0x2F0)),
     ],
 )
 def test_arguments(text: str, expected: Argument) -> None:
-    assert parse_arguments(text) == (expected,)
+    assert parse_arguments(text, VADDR, {"counter": VADDR + 0x300}.get) == (expected,)
     assert len(site_value((expected,))) == 6 * 16 + 8
 
 
@@ -137,6 +142,39 @@ def test_arguments(text: str, expected: Argument) -> None:
 def test_no_arguments(text: str) -> None:
     with pytest.raises(ValueError, match="a"):
         parse_arguments(text)
+
+
+def with_variables(lines: str, tmp_path: Path, *more: Path) -> tuple[int, ...]:
+    """What the arguments of a probe beside these variables add to the instruction's address."""
+    source = tmp_path / "variables.s"
+    source.write_text(
+        '.text\n.globl _start\n_start: nop\n.section .note.stapsdt,"","note"\n'
+        '.4byte 8, 2f-1f, 3\n.asciz "stapsdt"\n1: .8byte _start, 0, 0\n'
+        '.asciz "stacks_tracing"\n.asciz "exit"\n.asciz "8@counter(%rip)"\n2: .balign 4\n' + lines
+    )
+    subprocess.run(["gcc", "-nostdlib", "-o", tmp_path / "it", source, *more], check=True)
+    with (tmp_path / "it").open("rb") as file:
+        found = read_probes(ElfImage.from_fd(file.fileno()))
+    return tuple(one.value for probe in found.probes for one in probe.arguments)
+
+
+def test_a_variable_is_found_by_its_name(tmp_path: Path) -> None:
+    lines = ".data\nother_counter: .8byte 1\ncounter: .8byte 2\n.size counter, 8\n"
+    (value,) = with_variables(lines, tmp_path)
+    nm = subprocess.run(["nm", tmp_path / "it"], capture_output=True, text=True, check=True)
+    at = {line.split()[2]: int(line.split()[0], 16) for line in nm.stdout.splitlines()}
+    assert value == at["counter"] - at["_start"]
+    subprocess.run(["strip", "--strip-all", tmp_path / "it"], check=True)
+    with (tmp_path / "it").open("rb") as file:
+        assert read_probes(ElfImage.from_fd(file.fileno())).refused == 1
+
+
+def test_of_two_variables_of_a_name_neither_is_taken(tmp_path: Path) -> None:
+    other = tmp_path / "other.s"
+    other.write_text(".data\ncounter: .8byte 3\n")
+    subprocess.run(["gcc", "-c", "-o", tmp_path / "other.o", other], check=True)
+    lines = ".data\ncounter: .8byte 2\n"
+    assert with_variables(lines, tmp_path, tmp_path / "other.o") == ()
 
 
 @given(st.text(max_size=60))
