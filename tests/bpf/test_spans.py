@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from recordings import Recorded, record
+from workloads import block_backed
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "spans"))
 
@@ -203,3 +204,43 @@ def test_other_kinds_bear_spans(tmp_path: Path) -> None:
     )
     queries = {s["span_id"] for s in recorded.truth["spans"] if s["name"] == "query"}
     assert {row["span_id"] for row in row_spans} == queries  # where the program naps
+
+
+def test_one_span_of_all_sorts_of_bytes(tmp_path: Path) -> None:
+    folder = block_backed()
+    if folder is None:
+        pytest.skip("no file system on a block device")
+    recorded = spans_of(tmp_path, "wide_spans", folder, kinds="vfs,block,rss::1,net")
+    recorded.assert_nothing_lost()
+    (key,) = compare(recorded)
+    moved = recorded.rows(
+        """
+        select span_id is not null as inside,
+               sum(amount) filter (kind = 'blk_write')::bigint as blk_written,
+               sum(amount) filter (kind = 'tcp_send')::bigint as sent,
+               sum(amount) filter (kind = 'tcp_recv')::bigint as received,
+               sum(delta) filter (kind = 'rss')::bigint as grown
+        from events where tgid = $tgid group by all
+        """,
+        tgid=recorded.truth["tgid"],
+    )
+    truth = recorded.truth
+    (inside,) = [row for row in moved if row["inside"]]
+    assert inside == {"inside": True, **truth["inside"]}
+    (outside_it,) = [row for row in moved if not row["inside"]]
+    for name in ("sent", "received"):
+        assert outside_it[name] == truth["outside"][name]
+    # where its blocks are is written too, at the first time
+    assert outside_it["blk_written"] >= truth["outside"]["blk_written"]
+    (costs,) = recorded.rows("select * from span_costs")
+    assert (costs["span_id"], costs["written_bytes"]) == (
+        key[1],
+        truth["spans"][0]["written_bytes"],
+    )
+    found = {
+        "blk_written": costs["blk_written_bytes"],
+        "sent": costs["sent_bytes"],
+        "received": costs["received_bytes"],
+        "grown": costs["growth_bytes"],
+    }
+    assert found == truth["inside"]

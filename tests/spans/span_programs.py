@@ -28,10 +28,10 @@ def folder() -> Path:
 
 
 @functools.cache
-def built(name: str) -> Path:
-    """The executable of `workloads/NAME.c`; compiled the first time."""
-    path = folder() / name
-    subprocess.run(["gcc", *USUAL, "-o", path, SOURCES / f"{name}.c"], check=True)
+def built(name: str, *flags: str) -> Path:
+    """The executable of `workloads/NAME.c`, with further flags; compiled the first time."""
+    path = folder() / "".join((name, *flags))
+    subprocess.run(["gcc", *USUAL, *flags, "-o", path, SOURCES / f"{name}.c"], check=True)
     return path
 
 
@@ -80,6 +80,15 @@ def has(python: Path, module: str) -> bool:
 def environ(site: Path | None = None) -> dict[str, str]:
     """For a Python program that imports the package."""
     return {**os.environ, "PYTHONPATH": str(site or installed()), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@functools.cache
+def no_sdt() -> str | None:
+    """Why `sdt_spans` can't be built here; None if it can."""
+    asked = ["gcc", "-E", "-include", "sys/sdt.h", "-x", "c", os.devnull, "-o", os.devnull]
+    if subprocess.run(asked, capture_output=True).returncode == 0:
+        return None
+    return "sys/sdt.h is not installed: systemtap-sdt-dev"
 
 
 DEBIAN_CRATES = Path("/usr/share/cargo/registry")

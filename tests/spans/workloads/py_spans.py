@@ -1,8 +1,9 @@
 """py_spans.py SCENARIO [N] [--loop uvloop] --truth FILE: spans of Python, with their truth.
 
 The truth is that of noted.h: "spans": each with tgid, ids, name, enters, busy_ns and total_ns (of
-the monotonic clock), written_bytes (to /dev/null while it was innermost), closed;
-"outside_bytes". What a scenario adds stands in its docstring.
+the monotonic clock), written_bytes (to /dev/null while it was innermost), closed; "outside_bytes";
+besides, least_ns: from after a span's first enter to before its last exit. What a scenario adds
+stands in its docstring.
 """
 
 import argparse
@@ -50,9 +51,11 @@ class Noted:
         self.first = self.since = time.monotonic_ns()
         self.truth["enters"] = 1
         self.span.enter()
+        self.inside = time.monotonic_ns()
         return self
 
     def __exit__(self, *error):
+        self.truth["least_ns"] = time.monotonic_ns() - self.inside
         self.span.exit()
         self.truth["busy_ns"] += time.monotonic_ns() - self.since
         self.span.close()
