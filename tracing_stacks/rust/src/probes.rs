@@ -15,8 +15,10 @@ macro_rules! probe {
                 ".hidden stacks_tracing_rust_fire_", $name, "\n",
                 ".type stacks_tracing_rust_fire_", $name, ",%function\n",
                 "stacks_tracing_rust_fire_", $name, ":\n",
+                ".cfi_startproc\n",  // the stack of an exit is unwound from here
                 "990: nop\n",
                 "ret\n",
+                ".cfi_endproc\n",
                 ".size stacks_tracing_rust_fire_", $name, ", . - stacks_tracing_rust_fire_", $name, "\n",
                 ".pushsection .note.stapsdt,\"?\",%note\n",
                 ".balign 4\n",
