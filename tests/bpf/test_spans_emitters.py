@@ -96,7 +96,10 @@ def test_spans_of_the_rust_layer(tmp_path: Path) -> None:
     for row in exits:
         if row["trace_name"] == "query":
             assert row["complete"]
-            assert any("spans::request" in name for name in names(row["frames"])), row
+            # the program's own function may be inlined into the runtime's
+            shown = names(row["frames"])
+            assert shown[0] == "stacks_tracing_rust_fire_exit_stack"
+            assert any("tokio::runtime::task" in name for name in shown), shown
         else:
             assert row["frames"] is None
 
