@@ -367,10 +367,6 @@ class ElfImage:
                 return found
         return None
 
-    def vaddr_of(self, offset: int) -> int | None:
-        """`code_vaddr` of this image."""
-        return code_vaddr(self.segments, offset)
-
     def bias(self, mapping: Mapping) -> int | None:
         """`mapping_bias` of this image."""
         return mapping_bias(self.segments, mapping)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stacks_tui.elf import EM_X86_64, SHT_DYNSYM, ElfError, ElfImage
+from stacks_tui.elf import EM_X86_64, SHT_DYNSYM, ElfImage
 from stacks_tui.python.layout import (
     DEBUG_OFFSETS_BYTES,
     NO_CFRAME,
@@ -199,11 +199,3 @@ def _check(runtime: Runtime, memory: Memory) -> Found:
             frames += kind == runtime.code_type
         thread = word(thread + layout.thread_next)
     return Found.GOOD if frames else Found.NOT_YET
-
-
-def find_python(image: ElfImage) -> Mapping[str, int] | None:
-    """As `find_symbols`; a file that can't be read has none."""
-    try:
-        return find_symbols(image)
-    except ElfError:
-        return None
