@@ -1,7 +1,7 @@
 -- The views of a recording, over what the reader binds: whole Parquet files (*_files), rows from journals or elsewhere (*_rows).
 
 -- Files of an earlier schema lack its later columns; the rows, which come from this program, have them all.
-create view events as
+create view all_events as
 select timestamp, duration, kind, cpu, tgid, pid, command, thread, span_id, parent_id, id, amount,
        trace_name, buildid, state, delta, waker, open, ustack, kstack, wstack,
        busy, enters, waker_span, since_seen
@@ -10,6 +10,8 @@ from (
     union all by name
     select * from event_rows
 );
+
+create view events as select * from all_events;
 
 create view stacks as
 select id, frames, complete, truncated, status, native, python from all_stacks;

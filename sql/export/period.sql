@@ -1,5 +1,5 @@
 -- How long is the sampling period?
 -- column: period, ns
 select max(duration)::bigint as period
-from events
+from all_events
 where kind = 'profile'

@@ -2,4 +2,4 @@
 -- column: first, ns since the Unix epoch
 -- column: last, ns since the Unix epoch
 select min(timestamp - duration)::bigint as first, max(timestamp)::bigint as last
-from events
+from all_events

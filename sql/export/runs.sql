@@ -2,6 +2,6 @@
 -- $buildid: of the executable, hexadecimal
 -- column: found
 select 1 as found
-from events
+from all_events
 where hex(buildid) = upper($buildid)
 limit 1

@@ -124,7 +124,7 @@ def export(
     user = invoking_user() if user is None else user
     task = Task(job.options, report, cancelled)
     path = job.path if job.path is not None else Path(_file_name(job))
-    with _opened(job.recordings, user) as recordings:
+    with _opened(job, user) as recordings:
         source = _load(job, recordings, task, user)
         with output(path, user) as file, packed(file, path, job.format.extension) as file:
             job.format.write(source, file, task)
@@ -150,7 +150,7 @@ def preview(
     """
     task = Task(job.options, report, cancelled)
     user = invoking_user() if user is None else user
-    with _opened(job.recordings, user) as recordings:
+    with _opened(job, user) as recordings:
         if job.format.wants is not Samples:  # these are not summed: each event is a row
             _refuse_many(recordings)
         source = _load(job, recordings, task, user)
@@ -197,7 +197,7 @@ def _load(
         return load_rows(recordings, asked, selection, task)
     if job.before is None:
         return with_lines(load_samples(recordings, asked, selection, task), task)
-    with _opened(job.before.recordings, user) as others:
+    with _opened(job.before, user) as others:
         before = others, _selection(job.before, others, task)
         return with_lines(load_samples(recordings, asked, selection, task, before), task)
 
@@ -239,9 +239,13 @@ def _questions(job: Job, folder: str) -> tuple[Question, ...]:
 
 
 @contextlib.contextmanager
-def _opened(paths: Sequence[Path], user: User) -> Iterator[list[Recording]]:
+def _opened(side: Job | Baseline, user: User) -> Iterator[list[Recording]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(open_recording(path, user)) for path in paths]
+        found = [stack.enter_context(open_recording(path, user)) for path in side.recordings]
+        if side.selection.narrowing is not None:
+            for recording in found:
+                recording.narrow(side.selection.narrowing)
+        yield found
 
 
 def _file_name(job: Job) -> str:

@@ -74,7 +74,7 @@ def load_samples(
         kinds,
         values[:, : len(kinds)],
         labels,
-        min(1, len(kinds) - 1),
+        _main(kinds, task.options.main),
         make_origin(
             recordings,
             _spans(recordings),
@@ -89,6 +89,12 @@ def load_samples(
             make_origin(before[0], _spans(before[0]), asked, before[1]),
         ),
     )
+
+
+def _main(kinds: Sequence[ValueType], wanted: str | None) -> int:
+    """Which value is shown at first: the count only where it is asked for."""
+    names = [kind.name for kind in kinds]
+    return names.index(wanted) if wanted in names else min(1, len(kinds) - 1)
 
 
 def _spans(recordings: Sequence[Recording]) -> list[Span]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stacks_tui.store.manifest import iso_time
+from stacks_tui.store.reader import Narrowing
 from stacks_tui.text import printable
 
 Value = str | int | float | bool | bytes | list[int] | list[str] | None
@@ -34,6 +35,11 @@ class Selection:
     """ns since the Unix epoch: events that end at this time or later."""
     end: int | None = None
     """ns since the Unix epoch: events that end before. Adjacent windows add up to the whole."""
+
+    narrowing: Narrowing | None = None
+    """What the recording's views are replaced by: a filter of the screen."""
+    filter: str = ""
+    """In words: what `narrowing` lets pass."""
 
     def parameters(self) -> dict[str, Value]:
         """The values by the names that queries use; a build id as hexadecimal digits."""
@@ -64,6 +70,8 @@ class Selection:
             parts.append(f"build id {self.buildid.hex()}")
         if self.pids:
             parts.append(f"pid {', '.join(map(str, self.pids))}")
+        if self.filter:
+            parts.append(f"filter {printable(self.filter)}")
         if times and self.begin is not None:
             parts.append(f"from {iso_time(self.begin)}")
         if times and self.end is not None:

@@ -44,6 +44,8 @@ class ExportOptions:
     """Show each frame's offset in its function: `name+0x1f`."""
     shown: Shown = Shown.MERGED
     """Which frames of Python programs."""
+    main: str | None = None
+    """Of a profile's values, the name of the one that is shown at first; None: the first."""
     title: str | None = None
 
 

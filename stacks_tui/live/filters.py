@@ -197,13 +197,18 @@ def quoted(name: str) -> str:
         return name
     if '"' not in name:
         return f'"{name}"'
-    return f"/^{''.join(_literal(char) for char in name)}$/"
+    return f"/^{''.join(_within(char) for char in name)}$/"
 
 
-def _literal(char: str) -> str:
+def _within(char: str) -> str:
+    return "(?s:.)" if char.isspace() or char in '/"\0' else escaped(char)
+
+
+def escaped(char: str) -> str:
+    """A character as a regular expression that means nothing but it."""
     if char in _SPECIAL:
         return "\\" + char
-    return "(?s:.)" if char.isspace() or char in '/"\0' else char
+    return f"\\x{{{ord(char):x}}}" if char < " " or char == "\x7f" else char
 
 
 _PLAIN = re.compile(r"[\w.:@<>,~*+-]+", re.ASCII)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stacks_tui.live.cells import NONE, OTHER, UNNAMED
-from stacks_tui.live.reasons import reason
 from stacks_tui.python.shown import MODULE, NO_PYTHON, Shown
+from stacks_tui.reasons import reason
 
 Rows = npt.NDArray[np.int32]
 

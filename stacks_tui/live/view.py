@@ -60,7 +60,7 @@ class Group(StrEnum):
     WAKER = "waker"
     """The thread that woke, and its stack (waits)."""
     REASON = "reason"
-    """Why the thread waited (`live.reasons`)."""
+    """Why the thread waited (`reasons`)."""
     SPAN = "span"
     """The name of the span that was active."""
 

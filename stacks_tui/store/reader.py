@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.owner import User, data_folder, invoking_user, open_file
+from stacks_tui.reasons import as_macros
 from stacks_tui.resources import read_sql
 from stacks_tui.schema import EVENTS, PROCESSES, SCHEMA_VERSION, STACKS
 from stacks_tui.store.layout import Layout, layout_of
@@ -50,6 +51,16 @@ _SCHEMAS = {"events": EVENTS, "stacks": STACKS, "processes": PROCESSES}
 _DESCRIPTOR = re.compile(r"/proc/self/fd/\d+")
 _STEMS = {"events": "event", "stacks": "stack", "processes": "process"}
 """Table → what its sources are called in `sql/views.sql`: `<stem>_files` and `<stem>_rows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """SELECT statements that take the place of views; empty: all of it."""
+
+    events: str = ""
+    """Over `all_events`."""
+    stacks: str = ""
+    """Over `all_stacks`."""
 
 
 class Recording:
@@ -118,6 +129,17 @@ class Recording:
             StacksError: as `table`.
         """
         return self.table(load_query(name).sql, **parameters)
+
+    def narrow(self, to: Narrowing) -> None:
+        """From now on `events` and `stacks`, and all views and queries over them, have only this.
+
+        Raises:
+            UsageError: it does not fit the views.
+        """
+        for view, select in (("events", to.events), ("stacks", to.stacks)):
+            if select:
+                self.sql(select)  # one SELECT, or nothing is done
+                self._connection.execute(f"create or replace view {view} as {select}")
 
     def interrupt(self) -> None:
         """Stop the query that runs, from another thread; it fails with a `StacksError`."""
@@ -357,7 +379,8 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
             if not sources.nested:
                 connection.register(f"{stem}_rows", sources.rows[table])
         _keep_one_of_each_stack(connection)
-        for text in ("views.sql", "spans.sql"):
+        connection.execute(as_macros())
+        for text in ("views.sql", "spans.sql", "reasons.sql", "filters.sql"):
             connection.execute(read_sql(text))
         allowed = ", ".join(f"'{name}'" for name in paths.values())
         connection.execute(f"SET allowed_paths = [{allowed}]")

@@ -11,25 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacks_tui import text
-from stacks_tui.live.filters import parse
+from stacks_tui.live.filter_sql import narrowing, of_side
 from stacks_tui.live.snapshot import Snapshot
-from stacks_tui.live.view import Measure, Side, StackPart, Tab, View
+from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View
 from stacks_tui.tui import words
 
 if TYPE_CHECKING:
     from stacks_tui.export.job import Baseline, Job
     from stacks_tui.export.registry import Format
+    from stacks_tui.export.selection import Selection
 
 QUERIES: dict[tuple[Tab, Measure], tuple[str, ...]] = {
     (Tab.CPU, Measure.MAIN): ("cpu",),
-    (Tab.SLICES, Measure.MAIN): ("cpu",),
+    (Tab.SLICES, Measure.MAIN): ("slices",),
     (Tab.BLOCKED, Measure.MAIN): ("blocked",),
+    (Tab.BLOCKED, Measure.COUNT): ("offcpu",),
     (Tab.RUNNABLE, Measure.MAIN): ("runnable",),
+    (Tab.RUNNABLE, Measure.COUNT): ("offcpu",),
     (Tab.RSS, Measure.MAIN): ("rss",),
     (Tab.BLOCK, Measure.MAIN): ("block",),
     (Tab.BLOCK, Measure.DURATION): ("block_time",),
-    (Tab.VFS, Measure.MAIN): ("vfs_read", "vfs_write"),
-    (Tab.NET, Measure.MAIN): ("tcp", "udp"),
+    (Tab.VFS, Measure.MAIN): ("vfs",),
+    (Tab.NET, Measure.MAIN): ("net",),
     (Tab.SPANS, Measure.MAIN): ("span_time",),
 }
 """Which query of `sql/pprof` shows what a tab shows."""
@@ -42,9 +45,6 @@ TRACED: dict[Tab, tuple[str, ...]] = {
     Tab.SPANS: ("spans", "stuck_spans"),
 }
 """Which queries of `sql/trace` a tab adds to the usual ones."""
-
-_SELECTED = {"process": "command", "thread": "thread", "span": "span"}
-"""By field of a filter's term: what of an export's selection says the same, of the whole name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Plan:
 
 def queries_of(view: View) -> tuple[str, ...]:
     """The queries for a view; the tab's own where its measure has none."""
-    if view.tab is Tab.VFS and view.kinds:
-        return tuple(view.kinds)
+    if view.group is Group.REASON and view.tab in (Tab.BLOCKED, Tab.RUNNABLE):
+        return ("wait_reasons",)
     return QUERIES.get((view.tab, view.measure)) or QUERIES[(view.tab, Measure.MAIN)]
 
 
@@ -75,31 +75,28 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
     whole = not view.window.end and not view.window.last_s
     begin = snap.begin if snap is not None and not whole else None
     end = snap.end if snap is not None and not whole else None
-    selection = Selection(
-        pids=(view.tgid,) if view.tgid else (),
-        thread=str(view.pid) if view.pid else None,
-        begin=begin,
-        end=end,
+    kinds = form.wants is Samples and bool(view.kinds)
+    selection = _narrowed(
+        Selection(
+            pids=(view.tgid,) if view.tgid else (),
+            thread=str(view.pid) if view.pid else None,
+            begin=begin,
+            end=end,
+        ),
+        view,
+        kinds=kinds,
     )
     lacks = []
-    for term in parse(view.filter):
-        name = _SELECTED.get(term.field)
-        exact = term.whole and not (term.exclude or term.regex)
-        if name and exact and getattr(selection, name) is None:
-            same: dict[str, Any] = {name: term.text}
-            selection = replace(selection, **same)
-        else:
-            lacks.append(f"the filter {str(term)!r}")
-    if view.stack_part is not StackPart.BOTH:
-        lacks.append(f"that only the {words.PART_NAME[view.stack_part]} is shown")
+    if view.zoom and view.panel in (Panel.FLAME, Panel.TREE):
+        lacks.append("the zoom")
     queries = queries_of(view) if form.wants is Samples else ()
     if form.wants is Trace:
         usual = DEFAULT_QUERIES[TRACES]
         queries = tuple(dict.fromkeys((*usual, *TRACED.get(view.tab, ()))))
-    options = ExportOptions(shown=view.shown)
+    options = ExportOptions(shown=view.shown, main=_main(view))
     job = Job((Path(directory),), form, queries, selection, options=options, path=path)
     if view.a is not None and view.b is not None:
-        before, after = _side(job, view.a), _side(job, view.b)
+        before, after = (_side(job, view, side, kinds=kinds) for side in (view.a, view.b))
         job = replace(
             job,
             recordings=after.recordings,
@@ -116,7 +113,28 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
     return Plan(job, f"{what}; {where}", " and ".join(lacks))
 
 
-def _side(job: Job, side: Side) -> Baseline:
+def _narrowed(selection: Selection, view: View, *, kinds: bool) -> Selection:
+    """With the view's filter, and the part of stacks that it shows."""
+    said = view.filter
+    if kinds:
+        said = f"{said} {', '.join(view.kinds)}".strip()
+    if view.stack_part is not StackPart.BOTH:
+        said = f"{said}{'; ' * bool(said)}{words.PART_NAME[view.stack_part]} of stacks"
+    return replace(selection, narrowing=narrowing(view, kinds=kinds), filter=said)
+
+
+def _main(view: View) -> str | None:
+    """Which of the query's values the view shows."""
+    if view.measure is Measure.COUNT:
+        return "count"
+    if view.tab is Tab.VFS and view.measure is Measure.DURATION:
+        return "vfs_time"
+    if view.group is Group.REASON and view.tab in (Tab.BLOCKED, Tab.RUNNABLE):
+        return view.tab.value
+    return None
+
+
+def _side(job: Job, view: View, side: Side, *, kinds: bool) -> Baseline:
     """What one side of a comparison takes its events from."""
     from stacks_tui.export.job import Baseline
 
@@ -125,10 +143,10 @@ def _side(job: Job, side: Side) -> Baseline:
         job.selection,
         pids=(side.tgid,) if side.tgid else job.selection.pids,
         thread=str(side.pid) if side.pid else job.selection.thread,
-        span=job.selection.span if side.span is None else side.span,
         begin=window.begin if window.end else None,
         end=window.end or None,
     )
+    selection = _narrowed(selection, of_side(view, side), kinds=kinds)
     return Baseline(
         (Path(side.recording),) if side.recording else job.recordings,
         selection,

@@ -19,6 +19,7 @@ from stacks_tui.export.job import export as export_job
 from stacks_tui.export.questions import TRACES
 from stacks_tui.export.registry import all_formats, find_format
 from stacks_tui.export.selection import Selection
+from stacks_tui.live.filter_sql import narrowing
 from stacks_tui.live.snapshot import Graph
 from stacks_tui.live.view import ALL, Side, Tab, View, Window
 from stacks_tui.tui.app import Left, StacksApp
@@ -107,8 +108,9 @@ def test_what_a_comparison_takes_along() -> None:
     assert (before.last_ns, before.selection.pids) == (10 * 10**9, ())
     selection = made.job.selection
     assert (selection.begin, selection.end) == (10, 20)
-    assert (selection.pids, selection.span) == ((7,), "load")
-    assert "the last 10.0 s in recording → span load; pid 7" in made.says and not made.lacks
+    assert (selection.pids, selection.filter) == ((7,), "span=load")
+    assert selection.narrowing == narrowing(View(filter="span=load", tgid=7), kinds=False)
+    assert "the last 10.0 s in recording → pid 7; filter span=load" in made.says and not made.lacks
     other = plan("/here", view, None, find_format("folded"), Path("x.folded"))
     assert other.job.before is None and other.job.selection == selection
     assert other.lacks == "A of the comparison (the last 10.0 s in recording)"
@@ -125,10 +127,7 @@ def test_a_trace_takes_what_the_view_shows(tmp_path: Path) -> None:
     queries, _ = asked(View(window=ALL, tab=Tab.RUNNABLE))
     assert queries == (*usual, "run_queue")
     _, selection = asked(View(window=ALL, tab=Tab.SPANS, filter="span=load", tgid=7, pid=8))
-    assert selection == Selection(pids=(7,), thread="8", span="load")
-    part = plan("/here", View(filter="span:load"), None, find_format("trace"), tmp_path / "x.json")
-    assert part.job.selection.span is None  # also those that only hold the text
-    assert part.lacks == "the filter 'span:load'"
+    assert (selection.pids, selection.thread, selection.filter) == ((7,), "8", "span=load")
     view = View(window=ALL, a=Side(Window(0, 1, 5)), b=Side(Window(0, 10, 20)))
     made = plan("/here", view, None, find_format("trace"), tmp_path / "x.json")
     assert (made.job.selection.begin, made.job.selection.end) == (10, 20)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from store_rows import header, me
 
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
+from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.enrich.spans import Spans
 from stacks_tui.enrich.tasks import TaskColumns
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EVENT, EventFlag, StackStatus
+from stacks_tui.store.manifest import RecordingStatus
+from stacks_tui.store.writer import RecordingWriter, StoreOptions
 from stacks_tui.symbols.frames import Frame, ResolvedStack
 
 EPOCH_S = 1_700_000_000
@@ -109,3 +115,19 @@ def story(count: int, seconds: int, seed: int = 1, stacks: int = 40) -> Story:
     events["state"][off] = rng.choice([0, 1, 2], int(off.sum()))
     events["flags"][off] = rng.choice([0, EventFlag.PREEMPTED], int(off.sum()))
     return Story(events, (*users, *kernels))
+
+
+def write_story(
+    path: Path, told: Story, seconds: int, processes: Sequence[ProcessRow] = (), files: int = 7000
+) -> Path:
+    """A finished recording of a story, of several files."""
+    head = replace(header(), begin=OFFSET, clock_offset=OFFSET)
+    writer = RecordingWriter.create(path, me(), head, StoreOptions(rows_per_file=files))
+    arrow = batches()
+    for at in range(0, len(told.events), 1700):
+        writer.write_events(arrow.arrow(told.events[at : at + 1700]))
+    writer.write_stacks(told.stacks)
+    writer.write_processes(processes)
+    writer.finish_tables()
+    writer.close(RecordingStatus(OFFSET + seconds * 10**9 - 1))
+    return path

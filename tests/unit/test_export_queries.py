@@ -182,7 +182,7 @@ def test_a_waker_and_a_reason_are_labels(recording: Path) -> None:
     sums: dict[str, int] = {}
     for state, value in zip(reason.values.to_pylist(), samples.values[:, 1].tolist(), strict=True):
         sums[state] = sums.get(state, 0) + value
-    assert sums == {"sleeping": 400 * MS, "preempted": 200 * MS, "disk": 400 * MS}
+    assert sums == {"other wait": 800 * MS, "preempted": 200 * MS}
     wakers = samples_of(recording, "wakers", options=ExportOptions(labels=()))
     assert names(wakers, 0) == ["try_to_wake_up", "unlock", "worker"]
     # where a waker's kernel part ends, its own next instruction is known

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from live_events import OFFSET, Story, batches, story
-from store_rows import header, me
+from live_events import OFFSET, Story, batches, story, write_story
+from store_rows import me
 
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.kinds import Kind
@@ -28,11 +28,8 @@ from stacks_tui.live.view import (
     Window,
 )
 from stacks_tui.python.shown import Shown
-from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.queries import load_query, query_names
 from stacks_tui.store.reader import Recording, open_recording
-from stacks_tui.store.writer import RecordingWriter, StoreOptions
-from stacks_tui.tui.view_sql import sql_of
 
 SECONDS = 95
 PROCESSES = (
@@ -62,16 +59,7 @@ def live(told: Story) -> LiveModel:
 
 @pytest.fixture(scope="module")
 def recording(told: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
-    path = tmp_path_factory.mktemp("recorded") / "r"
-    head = replace(header(), begin=OFFSET, clock_offset=OFFSET)
-    writer = RecordingWriter.create(path, me(), head, StoreOptions(rows_per_file=7000))
-    arrow = batches()
-    for at in range(0, len(told.events), 1700):
-        writer.write_events(arrow.arrow(told.events[at : at + 1700]))
-    writer.write_stacks(told.stacks)
-    writer.write_processes(PROCESSES)
-    writer.finish_tables()
-    writer.close(RecordingStatus(OFFSET + SECONDS * 10**9 - 1))
+    path = write_story(tmp_path_factory.mktemp("recorded") / "r", told, SECONDS, PROCESSES)
     with open_recording(path, me()) as opened:
         yield opened
 
@@ -171,19 +159,6 @@ def test_details_are_equal(live: LiveModel, reopened: RecordedTotals) -> None:
         assert first == second
         if shown is Shown.PYTHON:
             assert {frame.module for frame in first.frames} <= {"[python]"}
-
-
-@pytest.mark.parametrize("shown", list(Shown))
-def test_the_sql_of_a_view_shows_the_same_frames(
-    recording: Recording, reopened: RecordedTotals, shown: Shown
-) -> None:
-    view = View(tab=Tab.SLICES, group=Group.LEAF, window=ALL, shown=shown, top=1000)
-    found = answer(reopened, view, reopened.timeline)
-    assert isinstance(found.rows, Table)
-    asked = recording.table(sql_of(view, found.begin, found.end)).to_pylist()
-    told = {row["label"]: (row["value"] or 0, row["total"]) for row in asked}
-    mine = {row.label: (row.own, row.total) for row in found.rows.rows}
-    assert {key: value for key, value in mine.items() if key[:3] != "[no"} == told
 
 
 def test_shares_are_equal(live: LiveModel, recording: Recording) -> None:
