@@ -8,8 +8,10 @@ static __always_inline int traced_by_comm(void) {
   if (comms.lookup(&key)) return 1;
   // The name of the process is that of its first thread.
   u64 leader = read_u64((u64)current_task() + TASK_GROUP_LEADER);
-  bpf_probe_read_kernel_str(&key, sizeof(key), (void *)leader + TASK_COMM);
-  return comms.lookup(&key) != 0;
+  // Into an empty key: what a longer name left behind its end would make it another one.
+  struct comm_key process = {};
+  bpf_probe_read_kernel_str(&process, sizeof(process), (void *)leader + TASK_COMM);
+  return comms.lookup(&process) != 0;
 }
 
 static __always_inline int traced(struct config *c) {

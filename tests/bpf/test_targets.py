@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,31 @@ def test_by_the_name_of_a_thread(tmp_path: Path) -> None:
         "select amount, command, thread, count(*) as calls from events group by all"
     )
     assert rows == [{"amount": 1105, "command": "renamed-self", "thread": "worker-b", "calls": 20}]
+
+
+LONGER = """
+import ctypes, os, threading
+libc, sink = ctypes.CDLL(None), os.open("/dev/null", os.O_WRONLY)
+def work():
+    libc.prctl(15, b"a-longer-name")
+    for _ in range(40):
+        os.write(sink, b"twelve bytes")
+libc.prctl(15, b"e2e-p")
+thread = threading.Thread(target=work)
+thread.start(), thread.join()
+"""
+
+
+def test_threads_with_longer_names_than_their_process(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r", "vfs", "e2e-p")
+    recorder.until_recording()
+    subprocess.run([sys.executable, "-c", LONGER], check=True)
+    after(recorder, 40)
+    recorded = recorder.stop()
+    rows = recorded.rows(
+        "select command, thread, count(*) as calls from events where amount = 12 group by all"
+    )
+    assert rows == [{"command": "e2e-p", "thread": "a-longer-name", "calls": 40}]
 
 
 def test_a_name_is_matched_as_the_kernel_cuts_it(tmp_path: Path) -> None:
