@@ -13,7 +13,7 @@ import numpy as np
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import Cells, empty, joined
-from stacks_tui.live.filters import also, parse, passing
+from stacks_tui.live.filters import parse, passing
 from stacks_tui.live.graph import make_graph
 from stacks_tui.live.ledger import SpanRows, make_instances, make_ledger
 from stacks_tui.live.measures import kinds_of, leaves_out_nothings, measured, values
@@ -21,6 +21,7 @@ from stacks_tui.live.panels import make_histogram, make_processes
 from stacks_tui.live.snapshot import Detail, FrameInfo, Panels, Timeline
 from stacks_tui.live.stacks import StackTable
 from stacks_tui.live.table import Tabled, heaviest_path, make_table
+from stacks_tui.live.terms import also
 from stacks_tui.live.totals import Material, Slice, Totals, span_of
 from stacks_tui.live.view import Panel, Side, View
 from stacks_tui.python.shown import Shown

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stacks_tui.live.instances import Instances
+from stacks_tui.live.lock_spans import HOLD, WAIT
 
-WAIT, HOLD = "lock.wait", "lock.hold"
 LONG_NS = 10**9
 """A running session's waits count from this age on: what is told of them may be half of it yet."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from stacks_tui.live import filters, measures
+from stacks_tui.live import filters, measures, terms
 from stacks_tui.live.groups import NO_SPAN, NO_WAIT
 from stacks_tui.live.view import Measure, Side, StackPart, Tab, View
 from stacks_tui.python.shown import Shown
@@ -62,7 +62,7 @@ def of_side(view: View, side: Side) -> View:
     """The view of one side of a comparison."""
     found = replace(view, tgid=side.tgid or view.tgid, pid=side.pid or view.pid, a=None, b=None)
     if side.span is not None:
-        found = replace(found, filter=filters.also(view.filter, "span", side.span))
+        found = replace(found, filter=terms.also(view.filter, "span", side.span))
     return found
 
 
@@ -92,7 +92,7 @@ class _Sought:
 def _sought(term: filters.Term) -> _Sought:
     if term.regex:
         return _Sought(literal(term.text), "")
-    plain = "".join(filters.escaped(char) for char in term.text)
+    plain = "".join(terms.escaped(char) for char in term.text)
     regex = f"^{plain}$" if term.whole else f"(?i){plain}"
     return _Sought(literal(regex), literal(term.text))
 

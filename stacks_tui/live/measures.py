@@ -7,15 +7,18 @@ five seconds to the second in which it ended.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from stacks_tui.kinds import Kind
-from stacks_tui.live.cells import Cells
 from stacks_tui.live.view import Measure, Panel, Tab, View
 
-Ints = npt.NDArray[np.int64]
+if TYPE_CHECKING:  # the screen draws its first lines before arrays are loaded
+    import numpy as np
+    import numpy.typing as npt
+
+    from stacks_tui.live.cells import Cells
+
+    Ints: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def measured(view: View, count: Ints, duration: Ints, amount: Ints) -> Ints:
     if view.measure is Measure.DURATION:
         return duration
     if view.tab is Tab.BLOCKED:
-        blocked: Ints = np.maximum(duration - amount, 0)
+        blocked: Ints = (duration - amount).clip(0)
         return blocked
     if view.tab in (Tab.RUNNABLE, Tab.RSS, Tab.BLOCK, Tab.VFS, Tab.NET):
         return amount

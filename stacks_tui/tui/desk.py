@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stacks_tui.live.filters import also
 from stacks_tui.live.snapshot import Snapshot
+from stacks_tui.live.terms import also
 from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.python.shown import Shown
 from stacks_tui.tui import words

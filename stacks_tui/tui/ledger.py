@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Hashable, Sequence
 
 from stacks_tui import text
-from stacks_tui.live.deadlocks import HOLD, WAIT
+from stacks_tui.live.lock_spans import HOLD, WAIT
 from stacks_tui.live.snapshot import Detail, InstanceRow, Ledger, SpanRow
 from stacks_tui.live.view import View
 from stacks_tui.tui import plumbing, words

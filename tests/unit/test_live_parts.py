@@ -13,10 +13,11 @@ from live_events import story
 from stacks_tui.errors import UsageError
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, OTHER, OTHER_PID, UNNAMED
-from stacks_tui.live.filters import LONGEST, Term, also, parse
+from stacks_tui.live.filters import LONGEST, Term, parse
 from stacks_tui.live.keys import KEY, Keys, binned, coarser, keys_of
 from stacks_tui.live.rhythm import MOST_STEPS, Rhythm, gauges
 from stacks_tui.live.stacks import NO_PYTHON_STACK, OTHER_ID, Place, StackTable
+from stacks_tui.live.terms import also
 from stacks_tui.live.totals import span_of
 from stacks_tui.live.view import ALL, Window
 from stacks_tui.python.shown import MODULE, Shown

@@ -17,7 +17,7 @@ from stacks_tui.live import book as book_module
 from stacks_tui.live.answers import Answer, answer
 from stacks_tui.live.book import Book
 from stacks_tui.live.deadlocks import deadlocks
-from stacks_tui.live.filters import parse, passing_spans, span_term
+from stacks_tui.live.filters import parse, passing_spans
 from stacks_tui.live.instances import (
     INSTANCE,
     added,
@@ -31,6 +31,7 @@ from stacks_tui.live.model import MOST_SPAN_NAMES, OTHER_SPANS, LiveModel
 from stacks_tui.live.names import Names
 from stacks_tui.live.recorded import RecordedTotals
 from stacks_tui.live.snapshot import Ledger, Snapshot
+from stacks_tui.live.terms import span_term
 from stacks_tui.live.view import ALL, Group, Panel, Side, Tab, View, Window
 from stacks_tui.records import EVENT
 from stacks_tui.session.protocol import FrameReader, encode

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stacks_tui import text
-from stacks_tui.live.filters import also
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
+from stacks_tui.live.terms import also
 from stacks_tui.live.view import Group, Panel, Tab
 from stacks_tui.tui import ledger
 from stacks_tui.tui.screens.dialogs import Read
