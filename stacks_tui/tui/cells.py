@@ -12,7 +12,7 @@ from typing import TypeAlias
 from rich.cells import cell_len, set_cell_size
 
 Piece: TypeAlias = tuple[str, str]
-"""(printable text, name of a component class such as `leaf`; empty: plain)."""
+"""(printable text, name of a look such as `leaf`; empty: plain)."""
 
 ELLIPSIS = "…"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -16,7 +16,7 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from stacks_tui.tui.widgets.looks import Looks
+from stacks_tui.tui.widgets.looks import Look, Looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +41,28 @@ class BarLine(Widget):
     DEFAULT_CSS = """
     BarLine {
         height: 1; width: 1fr; background: $surface; color: $text-muted;
-        & > .bar--name { color: $foreground; text-style: bold; }
-        & > .bar--plain { color: $foreground; }
-        & > .bar--good { color: $success; }
-        & > .bar--warn { color: $warning; text-style: bold; }
-        & > .bar--bad { color: $background; background: $error; text-style: bold; }
-        & > .bar--failed { color: $error; }
-        & > .bar--active { color: $background; background: $primary; text-style: bold; }
-        & > .bar--accent { color: $accent; }
-        & > .bar--key { color: $accent; text-style: bold; }
-        & > .bar--spark { color: $primary; }
     }
     BarLine.-alarm { background: $error 25%; }
     """
-    LOOKS: ClassVar[tuple[str, ...]] = (
-        "name", "plain", "good", "warn", "bad", "failed", "active", "accent", "key", "spark",
-    )  # fmt: skip
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"bar--{look}" for look in LOOKS}
+    LOOKS: ClassVar[dict[str, Look]] = {
+        "name": Look("foreground", bold=True),
+        "plain": Look("foreground"),
+        "good": Look("success"),
+        "warn": Look("warning", bold=True),
+        "bad": Look("background", on="error", bold=True),
+        "failed": Look("error"),
+        "active": Look("background", on="primary", bold=True),
+        "accent": Look("accent"),
+        "key": Look("accent", bold=True),
+        "spark": Look("primary"),
+    }
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every widget has it
         super().__init__(id=id)
         self._left: tuple[Spot, ...] = ()
         self._right: tuple[Spot, ...] = ()
         self._actions: list[tuple[int, int, str]] = []
-        self._look = Looks(self, "bar", ("bad", "active"))
+        self._look = Looks(self, self.LOOKS)
 
     def show(self, left: Sequence[Spot], right: Sequence[Spot] = ()) -> None:
         """Show these; nothing is drawn if they are as before."""

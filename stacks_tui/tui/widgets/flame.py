@@ -22,7 +22,7 @@ from stacks_tui import text
 from stacks_tui.live.snapshot import Graph, Node
 from stacks_tui.tui import layout, words
 from stacks_tui.tui.cells import fit
-from stacks_tui.tui.widgets.looks import Looks
+from stacks_tui.tui.widgets.looks import Look, Looks
 
 _TOP = 2
 """Lines above the graph: what is chosen, and the way to the zoomed frame."""
@@ -36,27 +36,24 @@ class FlameGraph(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     FlameGraph {
         height: 1fr; background: $background; overflow-x: hidden; scrollbar-size-vertical: 1;
-        & > .flame--info { background: $panel; color: $foreground; text-style: bold; }
-        & > .flame--way { background: $surface; color: $text-muted; }
-        & > .flame--a { background: $frame-a; color: $frame-ink; }
-        & > .flame--b { background: $frame-b; color: $frame-ink; }
-        & > .flame--c { background: $frame-c; color: $frame-ink; }
-        & > .flame--kernel { background: $frame-kernel; color: $frame-ink; }
-        & > .flame--unknown { background: $frame-unknown; color: $frame-ink; }
-        & > .flame--root { background: $panel; color: $foreground; }
-        & > .flame--rise { background: $rise; color: $frame-ink; }
-        & > .flame--fall { background: $fall; color: $frame-ink; }
-        & > .flame--same { background: $panel; color: $foreground; }
-        & > .flame--cursor { background: $foreground; color: $background; text-style: bold; }
-        & > .flame--match { background: $accent; color: $background; text-style: bold; }
-        & > .flame--dim { color: $text-muted; }
     }
     """
-    LOOKS: ClassVar[tuple[str, ...]] = (
-        "info", "way", "a", "b", "c", "kernel", "unknown", "root", "rise", "fall", "same",
-        "cursor", "match", "dim",
-    )  # fmt: skip
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"flame--{look}" for look in LOOKS}
+    LOOKS: ClassVar[dict[str, Look]] = {
+        "info": Look("foreground", on="panel", bold=True),
+        "way": Look("text-muted", on="surface"),
+        "a": Look("frame-ink", on="frame-a"),
+        "b": Look("frame-ink", on="frame-b"),
+        "c": Look("frame-ink", on="frame-c"),
+        "kernel": Look("frame-ink", on="frame-kernel"),
+        "unknown": Look("frame-ink", on="frame-unknown"),
+        "root": Look("foreground", on="panel"),
+        "rise": Look("frame-ink", on="rise"),
+        "fall": Look("frame-ink", on="fall"),
+        "same": Look("foreground", on="panel"),
+        "cursor": Look("background", on="foreground", bold=True),
+        "match": Look("background", on="accent", bold=True),
+        "dim": Look("text-muted"),
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,j", "side(-1)", "frame to the left", show=False, id="flame.left"),
         Binding("right,k", "side(1)", "frame to the right", show=False, id="flame.right"),
@@ -94,7 +91,7 @@ class FlameGraph(ScrollView, can_focus=True):
         self._hits: frozenset[int] = frozenset()
         self._hit_total = 0
         self._strips: dict[int, Strip] = {}
-        self._look = Looks(self, "flame", self.LOOKS)
+        self._look = Looks(self, self.LOOKS)
 
     @property
     def graph(self) -> Graph:

@@ -1,21 +1,37 @@
-"""Styles of a widget's component classes, for what it renders line by line.
+"""How the parts of a widget that draws its own lines look, in the colours of the theme.
 
-A look colours text; only those that are meant to bring their own background do.
+Comes in: a table of looks, by name. Goes out: their styles. They are no component classes: Textual
+makes a node of each, for each widget, and matches all stylesheets with it at every change of focus,
+which took more time than everything else that a key does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from rich.style import Style
+from textual.color import Color
 from textual.widget import Widget
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look; colours are names of the theme's variables, with a share to let shine through
+    (`primary 30%`)."""
+
+    color: str = ""
+    """Of text; empty: as the widget's."""
+    on: str = ""
+    """Of what is behind; empty: text of this look has the background that is there."""
+    bold: bool = False
 
 
 class Looks:
     """The styles of one widget, each computed once until the theme changes."""
 
-    def __init__(self, widget: Widget, prefix: str, filled: Collection[str] = ()) -> None:
-        self._widget, self._prefix, self._filled = widget, prefix, frozenset(filled)
+    def __init__(self, widget: Widget, looks: Mapping[str, Look]) -> None:
+        self._widget, self._looks = widget, looks
         self._known: dict[str, Style] = {}
         self._theme = ""
 
@@ -28,13 +44,26 @@ class Looks:
             self._theme = self._widget.app.theme
         found = self._known.get(name)
         if found is None:
-            full = self._widget.get_component_rich_style(f"{self._prefix}--{name}")
-            if name not in self._filled:
-                full = Style(
-                    color=full.color, bold=full.bold, italic=full.italic, underline=full.underline
-                )
-            found = self._known[name] = full
+            found = self._known[name] = self._style(self._looks[name])
         return found
+
+    def _style(self, look: Look) -> Style:
+        _, behind = self._widget.background_colors
+        if look.on:
+            behind += self._color(look.on, behind)
+        return Style(
+            color=(behind + self._color(look.color, behind)).rich_color if look.color else None,
+            bgcolor=behind.rich_color if look.on else None,
+            bold=look.bold or None,
+        )
+
+    def _color(self, told: str, behind: Color) -> Color:
+        name, _, part = told.partition(" ")
+        value = self._widget.app.theme_variables[name]
+        if value.startswith("auto "):  # black or white, whichever is read better
+            return behind.get_contrast_text(_share(value.removeprefix("auto ")))
+        color = Color.parse(value)
+        return color.multiply_alpha(_share(part)) if part else color
 
     def under(self, name: str) -> Style:
         """Only the background and weight of a look, to lie under text of any colour."""
@@ -44,3 +73,7 @@ class Looks:
     def forget(self) -> None:
         """Compute them anew: a class of the widget changed."""
         self._known.clear()
+
+
+def _share(percent: str) -> float:
+    return float(percent.removesuffix("%")) / 100

@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from stacks_tui.tui.cells import Piece
-from stacks_tui.tui.widgets.looks import Looks
+from stacks_tui.tui.widgets.looks import Look, Looks
 
 PaperLine = tuple[Piece, ...]
 
@@ -26,26 +26,24 @@ class Paper(ScrollView, can_focus=True):
     Paper {
         background: $background; color: $foreground; overflow-x: hidden;
         scrollbar-size-vertical: 1;
-        & > .paper--head { color: $accent; text-style: bold; }
-        & > .paper--leaf { color: $foreground; text-style: bold; }
-        & > .paper--dim { color: $text-muted; }
-        & > .paper--kernel { color: $primary; }
-        & > .paper--place { color: $text-muted; }
-        & > .paper--spark { color: $primary; }
-        & > .paper--warn { color: $warning; }
-        & > .paper--bad { color: $error; text-style: bold; }
-        & > .paper--key { color: $accent; text-style: bold; }
     }
     """
-    LOOKS: ClassVar[tuple[str, ...]] = (
-        "head", "leaf", "dim", "kernel", "place", "spark", "warn", "bad", "key",
-    )  # fmt: skip
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"paper--{look}" for look in LOOKS}
+    LOOKS: ClassVar[dict[str, Look]] = {
+        "head": Look("accent", bold=True),
+        "leaf": Look("foreground", bold=True),
+        "dim": Look("text-muted"),
+        "kernel": Look("primary"),
+        "place": Look("text-muted"),
+        "spark": Look("primary"),
+        "warn": Look("warning"),
+        "bad": Look("error", bold=True),
+        "key": Look("accent", bold=True),
+    }
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every widget has it
         super().__init__(id=id)
         self._lines: tuple[PaperLine, ...] = ()
-        self._look = Looks(self, "paper")
+        self._look = Looks(self, self.LOOKS)
 
     def show(self, lines: Sequence[PaperLine]) -> None:
         """Show these; only what differs is drawn."""

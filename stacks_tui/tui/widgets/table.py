@@ -20,7 +20,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from stacks_tui.tui.cells import Piece, fit
-from stacks_tui.tui.widgets.looks import Looks
+from stacks_tui.tui.widgets.looks import Look, Looks
 
 Cell = str | tuple[Piece, ...]
 
@@ -49,7 +49,7 @@ class Line:
     cells: tuple[Cell, ...]
     """As many as columns, printable."""
     look: str = ""
-    """A component class for the whole row (`dim`, `pinned`), or empty."""
+    """A look for the whole row (`dim`, `pinned`), or empty."""
 
 
 class Table(ScrollView, can_focus=True):
@@ -58,26 +58,23 @@ class Table(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     Table {
         height: 1fr; background: $background; overflow-x: hidden; scrollbar-size-vertical: 1;
-        & > .table--head { color: $text-muted; background: $surface; text-style: bold; }
-        & > .table--sorted { color: $accent; background: $surface; text-style: bold; }
-        & > .table--cursor { background: $panel; text-style: bold; }
-        & > .table--dim { color: $text-muted; }
-        & > .table--pinned { color: $accent; }
-        & > .table--leaf { color: $foreground; text-style: bold; }
-        & > .table--caller { color: $text-muted; }
-        & > .table--kernel { color: $primary; }
-        & > .table--bar { color: $frame-b; }
-        & > .table--rise { color: $error; }
-        & > .table--fall { color: $primary; }
-        & > .table--warn { color: $warning; }
     }
-    Table:focus > .table--cursor { background: $primary 30%; }
     """
-    LOOKS: ClassVar[tuple[str, ...]] = (
-        "head", "sorted", "cursor", "dim", "pinned", "leaf", "caller", "kernel", "bar", "rise",
-        "fall", "warn",
-    )  # fmt: skip
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"table--{look}" for look in LOOKS}
+    LOOKS: ClassVar[dict[str, Look]] = {
+        "head": Look("text-muted", on="surface", bold=True),
+        "sorted": Look("accent", on="surface", bold=True),
+        "cursor": Look(on="primary 30%", bold=True),
+        "left": Look(on="panel", bold=True),
+        "dim": Look("text-muted"),
+        "pinned": Look("accent"),
+        "leaf": Look("foreground", bold=True),
+        "caller": Look("text-muted"),
+        "kernel": Look("primary"),
+        "bar": Look("frame-b"),
+        "rise": Look("error"),
+        "fall": Look("primary"),
+        "warn": Look("warning"),
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "step(-1)", "row up", show=False, id="table.up"),
         Binding("down,j", "step(1)", "row down", show=False, id="table.down"),
@@ -142,7 +139,7 @@ class Table(ScrollView, can_focus=True):
         self._held: Hashable | None = None
         self._shift = 0
         self._strips: dict[tuple[int, bool], tuple[Line, Strip]] = {}
-        self._look = Looks(self, "table", ("head", "sorted", "cursor"))
+        self._look = Looks(self, self.LOOKS)
 
     @property
     def line(self) -> Line | None:
@@ -294,7 +291,8 @@ class Table(ScrollView, can_focus=True):
         base = self.rich_style
         if line.look:
             base += self._look(line.look)
-        over = self._look.under("cursor") if cursor else Style.null()
+        place = "cursor" if self.has_focus else "left"
+        over = self._look.under(place) if cursor else Style.null()
         segments = []
         for column, cell, cells in zip(self._columns, line.cells, self.widths(), strict=True):
             if not cells:

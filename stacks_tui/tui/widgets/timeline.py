@@ -21,7 +21,7 @@ from stacks_tui.live.snapshot import Timeline
 from stacks_tui.live.view import Window
 from stacks_tui.tui import words
 from stacks_tui.tui.cells import fit
-from stacks_tui.tui.widgets.looks import Looks
+from stacks_tui.tui.widgets.looks import Look, Looks
 
 _NAME = 11
 _PEAK = 11
@@ -36,17 +36,17 @@ class TimelineStrip(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     TimelineStrip {
         height: 1fr; background: $background; overflow-x: hidden; scrollbar-size-vertical: 1;
-        & > .timeline--head { background: $surface; color: $text-muted; }
-        & > .timeline--name { color: $foreground; }
-        & > .timeline--dim { color: $text-muted; }
-        & > .timeline--bar { color: $primary; }
-        & > .timeline--gap { color: $warning; }
-        & > .timeline--brush { background: $panel; color: $accent; }
-        & > .timeline--cursor { background: $foreground; color: $background; }
     }
     """
-    LOOKS: ClassVar[tuple[str, ...]] = ("head", "name", "dim", "bar", "gap", "brush", "cursor")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"timeline--{look}" for look in LOOKS}
+    LOOKS: ClassVar[dict[str, Look]] = {
+        "head": Look("text-muted", on="surface"),
+        "name": Look("foreground"),
+        "dim": Look("text-muted"),
+        "bar": Look("primary"),
+        "gap": Look("warning"),
+        "brush": Look("accent", on="panel"),
+        "cursor": Look("background", on="foreground"),
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "move(-1)", "earlier", show=False, id="timeline.left"),
         Binding("right", "move(1)", "later", show=False, id="timeline.right"),
@@ -69,7 +69,7 @@ class TimelineStrip(ScrollView, can_focus=True):
         self._at = -1
         """Column of the cursor; -1: the last."""
         self._from: int | None = None
-        self._look = Looks(self, "timeline", ("head", "brush", "cursor"))
+        self._look = Looks(self, self.LOOKS)
 
     def show(self, timeline: Timeline) -> None:
         """Show these strips."""
