@@ -23,7 +23,8 @@ from stacks_tui.export.registry import find_format  # noqa: E402
 from stacks_tui.session.playback import RecordingSource  # noqa: E402
 from stacks_tui.session.protocol import Start  # noqa: E402
 from stacks_tui.session.source import Source  # noqa: E402
-from stacks_tui.tui.app import StacksApp, Wanted  # noqa: E402
+from stacks_tui.tui.app import StacksApp  # noqa: E402
+from stacks_tui.tui.wanted import Wanted  # noqa: E402
 
 RECORDINGS = HERE.parent / "tests" / "recordings"
 SIZE, WIDE = (110, 30), (140, 30)

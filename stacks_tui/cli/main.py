@@ -234,24 +234,39 @@ def _open_screen(directory: Path | None) -> int:
     user = invoking_user()
     path = last_recording(user) if directory is None else directory
     taste = _taste()
-    open_recording(path, user).close()  # what is wrong with it is said before the screen opens
 
-    from stacks_tui.tui.app import Wanted
     from stacks_tui.tui.run import show
+    from stacks_tui.tui.wanted import Wanted
 
-    return show(Wanted(path=path), taste).exit_code
+    def check() -> None:
+        _check_keys(taste)
+        open_recording(path, user).close()  # what is wrong with it is said before the screen opens
+
+    return show(Wanted(path=path), taste, check=check).exit_code
 
 
 def _taste() -> Config:
-    """The user's configuration, held against what the screen knows."""
+    """The user's configuration."""
+    from stacks_tui import config
+    from stacks_tui.owner import invoking_user
+
+    return config.load(invoking_user())
+
+
+def _check_keys(taste: Config) -> None:
+    """Hold the user's keys against what the screen knows, which loads it.
+
+    Raises:
+        UsageError: a key has no meaning.
+    """
+    if not taste.keys:
+        return
+
     from stacks_tui import config
     from stacks_tui.owner import invoking_user
     from stacks_tui.tui.keys import known_ids
 
-    user = invoking_user()
-    taste = config.load(user)
-    config.check_keys(taste, known_ids(), str(config.config_path(user)))
-    return taste
+    config.check_keys(taste, known_ids(), str(config.config_path(invoking_user())))
 
 
 def _live(request: Request) -> int:
@@ -262,8 +277,8 @@ def _live(request: Request) -> int:
     from stacks_tui.capture import targets
     from stacks_tui.doctor import checks
     from stacks_tui.session.protocol import Start
-    from stacks_tui.tui.app import Wanted
     from stacks_tui.tui.run import show
+    from stacks_tui.tui.wanted import Wanted
 
     def options_for(pids: tuple[int, ...], names: tuple[str, ...]) -> Start:
         picked = replace(request, pids=(pids,), commands=names)
@@ -274,17 +289,19 @@ def _live(request: Request) -> int:
     if request.targeted:
         wanted = record_options(request)
         notes = targets.check(wanted.targets)
-        checks.require(checks.to_record())
-        left = show(Wanted(Start(wanted, refresh_hz=taste.refresh_hz)), taste, notes=notes)
+        start = Start(wanted, refresh_hz=taste.refresh_hz)
+        checks.require(checks.before_screen())
+        left = show(Wanted(start), taste, notes=notes, check=lambda: _check_keys(taste))
     else:
-        checks.require(checks.to_record())
-        left = show(Wanted(), taste, options_for)
+        checks.require(checks.before_screen())
+        left = show(Wanted(), taste, options_for, check=lambda: _check_keys(taste))
     if left.outcome is not None:
         _show(left.outcome, as_json=False)
     elif left.directory:
         print(f"recording: {text.printable(left.directory)}")
     if left.failure:
-        raise StacksError(left.failure)
+        kind = MachineError if left.exit_code == MachineError.exit_code else StacksError
+        raise kind(left.failure)
     return left.exit_code or left.exit_status or 0
 
 

@@ -62,6 +62,11 @@ def to_record() -> Iterator[Check]:
     return (look() for look in (user, kernel, btf, bcc_installed, lockdown, ring_buffer))
 
 
+def before_screen() -> Iterator[Check]:
+    """Those of them that need no arrays: the collector itself tells what the kernel refuses."""
+    return (look() for look in (user, kernel, btf, bcc_installed, lockdown))
+
+
 def machine() -> Iterator[Check]:
     """All checks."""
     looks: tuple[Callable[[], Check], ...] = (

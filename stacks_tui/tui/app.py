@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,36 +41,17 @@ from stacks_tui.session.protocol import (
     TargetsEnded,
 )
 from stacks_tui.session.source import Source
-from stacks_tui.session.status import Outcome
 from stacks_tui.tui import theme, words
 from stacks_tui.tui.messages import Arrived
 from stacks_tui.tui.screens.main import MainScreen
+from stacks_tui.tui.terminal import Terminal
+from stacks_tui.tui.wanted import Left, Wanted, what_is_started
 from stacks_tui.tui.widgets.paper import PaperLine
 
 OpenLive = Callable[[Start], Source]
 OpenRecording = Callable[[Path, View], Source]
 
 _LOG_LINES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the screen is to show first; both None: ask for a target."""
-
-    start: Start | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What remains when the screen is gone."""
-
-    outcome: Outcome | None = None
-    directory: str = ""
-    failure: str = ""
-    exit_code: int = 0
-    exit_status: int | None = None
-    """Of the launched program."""
 
 
 class StacksApp(App[Left]):
@@ -103,7 +84,7 @@ class StacksApp(App[Left]):
         options_for: Callable[[tuple[int, ...], tuple[str, ...]], Start] | None = None,
     ) -> None:
         """`options_for`: a start for targets that are picked on the screen; None: there is none."""
-        super().__init__(ansi_color=False)
+        super().__init__(driver_class=Terminal, ansi_color=False)
         self.taste = config
         self.animation_level = "none"
         for one in theme.THEMES:
@@ -332,16 +313,3 @@ class StacksApp(App[Left]):
         self._number += 1
         with contextlib.suppress(RuntimeError):
             self._leave_source()
-
-
-def what_is_started(start: Start) -> str:
-    """The targets in a word, printable."""
-    targets = start.options.targets
-    if targets.argv:
-        return text.printable(targets.argv[0].rpartition("/")[2])
-    parts = [*targets.comms, *(f"pid {pid}" for pid in targets.pids)]
-    if targets.cgroup is not None:
-        parts.append(str(targets.cgroup))
-    if targets.everything:
-        parts.append("the whole machine")
-    return text.printable(", ".join(parts)) or "nothing"

@@ -27,7 +27,8 @@ from stacks_tui.export.task import Task  # noqa: E402
 from stacks_tui.session.playback import RecordingSource  # noqa: E402
 from stacks_tui.session.protocol import Start  # noqa: E402
 from stacks_tui.session.source import Source  # noqa: E402
-from stacks_tui.tui.app import Left, StacksApp, Wanted  # noqa: E402
+from stacks_tui.tui.app import StacksApp  # noqa: E402
+from stacks_tui.tui.wanted import Left, Wanted  # noqa: E402
 
 pytestmark = pytest.mark.bpf
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from textual.pilot import Pilot
 
 from stacks_tui.live.view import Panel
-from stacks_tui.tui.app import Left, StacksApp
+from stacks_tui.tui.app import StacksApp
+from stacks_tui.tui.wanted import Left
 
 Size = tuple[int, int]
 NARROW: Size = (80, 24)

@@ -33,7 +33,8 @@ from stacks_tui.live.snapshot import (
 from stacks_tui.live.view import Panel, View
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.protocol import Command, Ended, Frame, Opened, SetView, Start, Stop
-from stacks_tui.tui.app import StacksApp, Wanted
+from stacks_tui.tui.app import StacksApp
+from stacks_tui.tui.wanted import Wanted
 
 SECOND = 1_000_000_000
 BEGAN = 1_700_000_000 * SECOND

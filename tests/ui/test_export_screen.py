@@ -22,8 +22,9 @@ from stacks_tui.export.selection import Selection
 from stacks_tui.live.filter_sql import narrowing
 from stacks_tui.live.snapshot import Graph
 from stacks_tui.live.view import ALL, Side, Tab, View, Window
-from stacks_tui.tui.app import Left, StacksApp
+from stacks_tui.tui.app import StacksApp
 from stacks_tui.tui.export_plan import plan
+from stacks_tui.tui.wanted import Left
 from stacks_tui.tui.widgets.table import Table
 
 

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from stacks_tui.live.snapshot import Collecting, Loss, Trust
 from stacks_tui.session.protocol import Ended, KindFailed, LogLine, Note, TargetsEnded
-from stacks_tui.tui.app import Left
+from stacks_tui.tui.wanted import Left
 from stacks_tui.tui.widgets.bar import BarLine
 from stacks_tui.tui.widgets.table import Table
 

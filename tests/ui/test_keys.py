@@ -25,9 +25,10 @@ from stacks_tui.session.protocol import (
     Stop,
 )
 from stacks_tui.tui import keys, words
-from stacks_tui.tui.app import Left, StacksApp
+from stacks_tui.tui.app import StacksApp
 from stacks_tui.tui.screens.dialogs import Choose, Read
 from stacks_tui.tui.screens.targets import Candidate, TargetsScreen
+from stacks_tui.tui.wanted import Left
 from stacks_tui.tui.widgets.flame import FlameGraph
 from stacks_tui.tui.widgets.table import Table
 

@@ -25,8 +25,9 @@ from stacks_tui.session.source import Source
 from stacks_tui.store.manifest import RecordingStatus
 from stacks_tui.store.reader import open_recording
 from stacks_tui.store.writer import RecordingWriter
-from stacks_tui.tui.app import Left, StacksApp, Wanted
+from stacks_tui.tui.app import StacksApp
 from stacks_tui.tui.view_sql import sql_of
+from stacks_tui.tui.wanted import Left, Wanted
 from stacks_tui.tui.widgets.table import Table as TableWidget
 
 

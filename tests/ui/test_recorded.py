@@ -20,8 +20,9 @@ from stacks_tui.session.playback import RecordingSource
 from stacks_tui.session.protocol import Start
 from stacks_tui.session.source import Source
 from stacks_tui.store.reader import open_recording
-from stacks_tui.tui.app import Left, StacksApp, Wanted
+from stacks_tui.tui.app import StacksApp
 from stacks_tui.tui.view_sql import sql_of
+from stacks_tui.tui.wanted import Left, Wanted
 from stacks_tui.tui.widgets.sql import SqlPrompt
 from stacks_tui.tui.widgets.table import Table
 
