@@ -54,9 +54,9 @@ picked as materialized (
 ),
 signs as (
     select tgid, span_id, use,
-           arg_max(struct_pack(k := kstack, u := ustack), timestamp)
+           arg_max({'k': kstack, 'u': ustack}, timestamp)
                filter (kstack is not null or ustack is not null) as place,
-           arg_max(struct_pack(pid := waker, span := waker_span), timestamp) filter (waker > 0)
+           arg_max({'pid': waker, 'span': waker_span}, timestamp) filter (waker > 0)
                as woken,
            bool_or(kind = 'trace_close') as told
     from span_events semi join picked using (tgid, span_id, use)

@@ -25,9 +25,9 @@ stuck as materialized (
 ),
 signs as (
     select e.tgid, e.span_id, e.use,
-           arg_max(struct_pack(k := e.kstack, u := e.ustack), e.timestamp)
+           arg_max({'k': e.kstack, 'u': e.ustack}, e.timestamp)
                filter (e.kstack is not null or e.ustack is not null) as place,
-           arg_max(struct_pack(pid := waker, span := waker_span, time := e.timestamp), e.timestamp)
+           arg_max({'pid': waker, 'span': waker_span, 'time': e.timestamp}, e.timestamp)
                filter (e.waker > 0) as woken
     from span_events e semi join stuck s using (tgid, span_id, use)
     group by e.tgid, e.span_id, e.use
