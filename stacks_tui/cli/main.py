@@ -280,8 +280,10 @@ def _live(request: Request) -> int:
     from stacks_tui.tui.run import show
     from stacks_tui.tui.wanted import Wanted
 
-    def options_for(pids: tuple[int, ...], names: tuple[str, ...]) -> Start:
-        picked = replace(request, pids=(pids,), commands=names)
+    def options_for(pids: tuple[int, ...], names: tuple[str, ...], cgroup: str) -> Start:
+        picked = replace(
+            request, pids=(pids,), commands=names, cgroup=Path(cgroup) if cgroup else None
+        )
         wanted = record_options(picked)
         targets.check(wanted.targets)
         return Start(wanted, refresh_hz=taste.refresh_hz)

@@ -12,7 +12,7 @@ import numpy as np
 
 from stacks_tui.errors import StacksError, UsageError
 from stacks_tui.kinds import Kind
-from stacks_tui.live.cells import Cells, empty, joined
+from stacks_tui.live.cells import OTHER_PID, Cells, empty, joined
 from stacks_tui.live.filters import parse, passing
 from stacks_tui.live.graph import make_graph
 from stacks_tui.live.ledger import SpanRows, make_instances, make_ledger
@@ -163,6 +163,7 @@ def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Deta
     stacks = material.stacks
     marks = int(stacks.marks(np.array([user], np.int32))[0])
     first = places[material.side[places] == 0]
+    waker, waking, others = _waker(chosen, view.shown)
     past = part.slice.past(part.chosen[first])
     sums = measured(view, past.count, past.duration, past.amount)
     return Detail(
@@ -172,7 +173,9 @@ def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Deta
         complete=bool(marks & 1) if user >= 0 else None,
         past=tuple(sums.tolist()),
         step_s=past.step_s,
-        waker=_waker(chosen, view.shown),
+        waker=waker,
+        waker_name=waking,
+        waker_others=others,
     )
 
 
@@ -213,15 +216,30 @@ def _frames(stacks: StackTable, shown: Shown, kernel: int, user: int) -> tuple[F
     )
 
 
-def _waker(material: Material, shown: Shown) -> tuple[FrameInfo, ...]:
+def _waker(material: Material, shown: Shown) -> tuple[tuple[FrameInfo, ...], str, int]:
+    """The stack that woke most of it, the thread that did so most from there, how many others."""
     cells = material.cells
     rows, codes = np.unique(cells.wstack, return_inverse=True)
     sums = material.sums(codes, len(rows), material.value).sum(axis=0)
     sums[rows < 0] = -1
     if not len(rows) or sums.max() < 0:
-        return ()
+        return (), "", 0
     stacks = material.stacks
-    return tuple(
+    best = int(np.argmax(sums))
+    frames = tuple(
         FrameInfo(place.name, place.module, place.file, place.line, place.inlined)
-        for place in stacks.places(int(rows[int(np.argmax(sums))]), shown)
+        for place in stacks.places(int(rows[best]), shown)
     )
+    return frames, *_waking_thread(material.take(np.flatnonzero(codes == best)))
+
+
+def _waking_thread(material: Material) -> tuple[str, int]:
+    wakers = material.cells.waker
+    pids, codes = np.unique(wakers, return_inverse=True)
+    sums = material.sums(codes, len(pids), material.value).sum(axis=0)
+    there = (pids != 0) & (pids != OTHER_PID)
+    if not there.any():
+        return "", 0
+    heaviest = int(pids[int(np.argmax(np.where(there, sums, -1)))])
+    name = material.names[0].threads.get(heaviest) or "thread"
+    return f"{name} {heaviest}", int(there.sum()) - 1

@@ -382,6 +382,10 @@ class Detail:
     step_s: int = 1
     waker: tuple[FrameInfo, ...] = ()
     """Of waits: the stack that woke most of it."""
+    waker_name: str = ""
+    """The thread that did so most, from there; empty: not known."""
+    waker_others: int = 0
+    """Further threads that did so from there."""
     notes: tuple[str, ...] = ()
     """Of spans: what there is to say in words."""
 

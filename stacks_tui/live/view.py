@@ -155,7 +155,7 @@ class View:
     """Rows and nodes below this share (0 to 1) of the total are left out, and summed as `rest`."""
     top: int = 200
     """Rows at most; nodes at most 20 times as many."""
-    names: int = 12
+    names: int = 24
     """Frames at most in a row's `names`."""
     inverted: bool = False
     """Tree, flame: False: from the outermost frame to the leaf; True: from the leaf to callers."""

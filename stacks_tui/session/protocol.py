@@ -8,7 +8,7 @@ Comes in and goes out: bytes of a pipe. A message is its length (u32, little end
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -39,6 +39,10 @@ class Start:
     options: RecordOptions
     view: View = field(default_factory=View)
     refresh_hz: float = 2.0
+
+
+OptionsFor = Callable[[tuple[int, ...], tuple[str, ...], str], Start]
+"""What begins a session of these processes, names and cgroup (empty: none)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,13 @@ class Recording:
                 self.sql(select)  # one SELECT, or nothing is done
                 self._connection.execute(f"create or replace view {view} as {select}")
 
+    def progress(self) -> float:
+        """How much of the query that runs is done, 0 to 1, from another thread; less: not known."""
+        ask = getattr(self._connection, "query_progress", None)  # of later versions
+        with contextlib.suppress(duckdb.Error):
+            return float(ask()) / 100 if ask is not None else -1.0
+        return -1.0
+
     def interrupt(self) -> None:
         """Stop the query that runs, from another thread; it fails with a `StacksError`."""
         self._connection.interrupt()
@@ -193,8 +200,9 @@ class _Sources:
             os.close(fd)
 
 
-def open_recording(path: Path, user: User | None = None) -> Recording:
+def open_recording(path: Path, user: User | None = None, memory: int = 0) -> Recording:
     """Open a recording; one that a killed recorder left is made whole first, if it is the user's.
+    `memory`: bytes that queries may take; 0: what DuckDB takes by itself.
 
     Raises:
         UsageError: there is nothing of this name, or it is no recording.
@@ -213,7 +221,7 @@ def open_recording(path: Path, user: User | None = None) -> Recording:
         else:
             manifest, live = None, False
             _add_file(os.dup(fd), path.name, sources)
-        return _connect(path, manifest, live, sources)
+        return _connect(path, manifest, live, sources, memory)
     except BaseException as error:
         sources.close()
         if isinstance(error, OSError):
@@ -349,7 +357,9 @@ def _add_file(fd: int, name: str, sources: _Sources) -> None:
         raise UsageError("the folder holds files of different layouts; open one of them.")
 
 
-def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Sources) -> Recording:
+def _connect(
+    path: Path, manifest: Manifest | None, live: bool, sources: _Sources, memory: int
+) -> Recording:
     paths = {fd: f"/proc/self/fd/{fd}" for fd in sources.descriptors()}
     # What an older version began, this one may have recovered.
     mixed = manifest is not None and manifest.schema_version < SCHEMA_VERSION
@@ -359,6 +369,7 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "temp_directory": "",  # no spill files in whatever folder we were started in
+            **({"memory_limit": f"{memory >> 20}MiB"} if memory else {}),
         },
     )
     try:
@@ -367,6 +378,9 @@ def _connect(path: Path, manifest: Manifest | None, live: bool, sources: _Source
         # A bar of its own would be drawn over the screen, or into an export that goes to stdout.
         with contextlib.suppress(duckdb.Error):  # in a notebook without widgets, it has none
             connection.execute("SET enable_progress_bar = false")
+            connection.execute("SET enable_progress_bar_print = false")
+            connection.execute("SET enable_progress_bar = true")  # so that `progress` knows
+            connection.execute("SET progress_bar_time = 500")
         if sources.nested:
             _bind_files(connection, "seed_files", [paths[fd] for fd in sources.nested])
             connection.execute(read_sql("legacy.sql"))

@@ -33,6 +33,7 @@ from stacks_tui.session.protocol import (
     LogLine,
     Note,
     Opened,
+    OptionsFor,
     Phase,
     SetRefresh,
     SetView,
@@ -81,7 +82,7 @@ class StacksApp(App[Left]):
         config: Config,
         open_live: OpenLive,
         open_recording: OpenRecording,
-        options_for: Callable[[tuple[int, ...], tuple[str, ...]], Start] | None = None,
+        options_for: OptionsFor | None = None,
     ) -> None:
         """`options_for`: a start for targets that are picked on the screen; None: there is none."""
         super().__init__(driver_class=Terminal, ansi_color=False)

@@ -39,6 +39,18 @@ QUIET = frozenset(
 )  # fmt: skip
 """Functions of libc between the call that a program makes (`pthread_mutex_lock`) and the kernel."""
 
+_RUNTIMES = (
+    # the Java VM, CPython, node and V8, Go, Rust, C++, Perl
+    "os::", "ObjectMonitor::", "ObjectSynchronizer::", "SharedRuntime::", "_complete_monitor",
+    "Interpreter", "StubRoutines", "JavaCalls::", "JavaThread::", "Parker::", "PlatformEvent::",
+    "Unsafe_", "JVM_", "Monitor::", "PyThread_", "take_gil", "drop_gil", "acquire_timed", "lock_",
+    "_PyMutex", "_PySemaphore", "_PyParkingLot", "_PyEval", "PyEval_", "_PyObject_", "PyObject_",
+    "PyIter_", "PyFile_", "_io_", "_Py_write", "cfunction_", "method_vectorcall", "uv_", "uv__",
+    "node::", "v8::", "Builtins_", "runtime.", "syscall.", "internal/poll.", "std::", "core::",
+    "parking_lot", "__gthread", "Perl_", "PerlIO", "perl_run", "[module+", "[0x",
+)  # fmt: skip
+"""How functions of languages' own runtimes begin, which stand between a call and who made it."""
+
 _ENTRIES = ("entry_SYSCALL", "asm_", "ret_from_fork", "entry_INT80")
 
 _TRACING = ("bpf_", "__bpf_", "__traceiter_", *_ENTRIES)
@@ -70,6 +82,15 @@ def speaking(names: Sequence[str]) -> Sequence[str]:
     return names[at:]
 
 
+def telling_callers(names: Sequence[str]) -> Sequence[str]:
+    """The call that was made, then who made it: what of a runtime lies between is `…`. Where all
+    is a runtime's, all of it."""
+    for at, name in enumerate(names[1:], 1):
+        if not name.startswith(_RUNTIMES):
+            return names if at < 3 else [names[0], "…", *names[at:]]
+    return names
+
+
 def waking(frames: Sequence[FrameInfo]) -> tuple[str, Sequence[str]]:
     """What woke a thread, from the waker's stack: the kernel's frame that says it, and the
     functions of the program that did. Of an interrupt there are none: it only came upon them."""
@@ -78,7 +99,8 @@ def waking(frames: Sequence[FrameInfo]) -> tuple[str, Sequence[str]]:
     if entered and names[entered - 1].startswith("asm_"):
         found = telling(names)
         return ("an interrupt" if found == "interrupt" else f"an interrupt, {found}"), ()
-    return telling(names[:entered] if entered else names), speaking(names[entered:])
+    how = telling(names[:entered] if entered else names)
+    return how, telling_callers(speaking(names[entered:]))
 
 
 def marked(frames: Sequence[FrameInfo]) -> list[FrameInfo]:

@@ -169,7 +169,7 @@ def label(row: Row, group: Group, *, plain: bool = True) -> str | tuple[Piece, .
     if entered and entered < len(names):
         does = plumbing.telling(names[:entered])
         pieces = [(f"{text.printable(does[:80])} │ ", "kernel")] if does else []
-        names = tuple(plumbing.speaking(names[entered:]))
+        names = tuple(plumbing.telling_callers(plumbing.speaking(names[entered:])))
     leaf = text.printable(names[0][:_LONGEST])
     pieces.append((leaf, "leaf"))
     if group is Group.WAKER and row.label and row.label != names[0]:

@@ -15,7 +15,7 @@ from stacks_tui import text
 from stacks_tui.config import Config
 from stacks_tui.errors import StacksError
 from stacks_tui.live.view import View
-from stacks_tui.session.protocol import SetView, Start
+from stacks_tui.session.protocol import OptionsFor, SetView, Start
 from stacks_tui.session.source import Source
 from stacks_tui.tui.curtain import Curtain
 from stacks_tui.tui.wanted import Left, Wanted, what_is_started
@@ -24,7 +24,7 @@ from stacks_tui.tui.wanted import Left, Wanted, what_is_started
 def show(
     wanted: Wanted,
     config: Config,
-    options_for: Callable[[tuple[int, ...], tuple[str, ...]], Start] | None = None,
+    options_for: OptionsFor | None = None,
     notes: tuple[str, ...] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Left:

@@ -6,6 +6,7 @@ open files and nothing else: no file, no network, no writing.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,12 @@ import pyarrow as pa
 
 from stacks_tui.errors import StacksError
 from stacks_tui.owner import User
+from stacks_tui.resources import read_sql
 from stacks_tui.store.reader import Recording, open_recording
+
+_MEMORY_SHARE = 4
+"""A query may take this part of what memory is free, so that no other program is driven out."""
+_LEAST_BYTES = 256 << 20
 
 MOST_ROWS = 100_000
 """Rows of a result that are kept; more are counted out in the answer."""
@@ -43,17 +49,33 @@ class SqlSession:
         self._thread: threading.Thread | None = None
         self._recording: Recording | None = None
         self._stopped = threading.Event()
+        self._asked = False
 
     @property
     def running(self) -> bool:
         """A query runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._asked
+
+    def progress(self) -> float:
+        """How much of the query is done, 0 to 1; less than 0: not known."""
+        recording = self._recording
+        return recording.progress() if recording is not None else -1.0
+
+    def words(self) -> tuple[str, ...]:
+        """Names of views and columns, to complete what is typed."""
+        try:
+            with open_recording(self._path, self._user) as recording:
+                rows = recording.table(read_sql("screen/words.sql")).column("word").to_pylist()
+        except StacksError:
+            return ()
+        return tuple(map(str, rows))
 
     def run(self, query: str) -> bool:
         """Begin a query; False: another one runs."""
         if self.running:
             return False
         self._stopped.clear()
+        self._asked = True
         self._thread = threading.Thread(target=self._run, args=(query,), name="sql", daemon=True)
         self._thread.start()
         return True
@@ -76,7 +98,7 @@ class SqlSession:
         table, error, more = None, "", False
         try:
             # anew each time: a live recording has more of it than before
-            with open_recording(self._path, self._user) as recording:
+            with open_recording(self._path, self._user, memory=_memory()) as recording:
                 self._recording = recording
                 if not self._stopped.is_set():
                     relation = recording.sql(query)
@@ -92,7 +114,17 @@ class SqlSession:
             self._recording = None
         if self._stopped.is_set():
             table, error = None, "stopped"
+        self._asked = False
         self._answered(Answer(query, table, error, time.monotonic() - began, more))
+
+
+def _memory() -> int:
+    """Bytes that a query may take."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return max(_LEAST_BYTES, int(line.split()[1]) * 1024 // _MEMORY_SHARE)
+    return _LEAST_BYTES
 
 
 def cell(value: object) -> str:

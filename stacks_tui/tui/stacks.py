@@ -95,7 +95,7 @@ def _woken(detail: Detail, width: int, room: int) -> tuple[PaperLine, ...]:
         return ()
     how, names = plumbing.waking(detail.waker)
     if room < _FEW_LINES or not names:
-        pieces = [(" woken by ", "head")]
+        pieces = [(f" woken by {_by(detail)}", "head")]
         if how:
             pieces.append((text.printable(how) + (" │ " if names else ""), "kernel"))
         rest = width - sum(len(part) for part, _ in pieces)
@@ -103,7 +103,16 @@ def _woken(detail: Detail, width: int, room: int) -> tuple[PaperLine, ...]:
         return ((*pieces, (fit(callers, max(8, rest)), "leaf")),)
     frames = plumbing.condensed(plumbing.marked(detail.waker), 3)[:4]
     lines_of_it = [frame_line(frame, width, leaf=at == 0) for at, frame in enumerate(frames)]
-    return (((" woken by", "head"),), *lines_of_it)
+    return (((f" woken by {_by(detail)}".rstrip(), "head"),), *lines_of_it)
+
+
+def _by(detail: Detail) -> str:
+    """The thread that woke it most, and how many others did."""
+    if not detail.waker_name:
+        return ""
+    more = detail.waker_others
+    others = f" (and {more} {'others' if more > 1 else 'other'})" if more else ""
+    return f"{text.printable(detail.waker_name[:80])}{others} in "
 
 
 def whole(detail: Detail, width: int) -> tuple[PaperLine, ...]:
@@ -117,7 +126,7 @@ def whole(detail: Detail, width: int) -> tuple[PaperLine, ...]:
     if detail.complete is False:
         found.append(((" the stack does not reach a start of a thread: it is cut here", "warn"),))
     if detail.waker:
-        found += [(), ((" woken by", "head"),)]
+        found += [(), ((f" woken by {_by(detail)}".removesuffix(" in ").rstrip(), "head"),)]
         found += [
             ((f"{at:4d}", "dim"), *frame_line(frame, max(20, width - 5), leaf=at == 0))
             for at, frame in enumerate(detail.waker)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -17,6 +20,7 @@ from stacks_tui.live.view import Group, Measure, Panel, StackPart, Tab, View, Wi
 from stacks_tui.python.shown import Shown
 from stacks_tui.session.protocol import (
     AddTarget,
+    Command,
     DropProgram,
     DropTarget,
     SetProgram,
@@ -27,7 +31,13 @@ from stacks_tui.session.protocol import (
 from stacks_tui.tui import keys, words
 from stacks_tui.tui.app import StacksApp
 from stacks_tui.tui.screens.dialogs import Choose, Read
-from stacks_tui.tui.screens.targets import Candidate, TargetsScreen
+from stacks_tui.tui.screens.targets import (
+    Candidate,
+    TargetsScreen,
+    candidate_groups,
+    candidates,
+    commands,
+)
 from stacks_tui.tui.wanted import Left
 from stacks_tui.tui.widgets.flame import FlameGraph
 from stacks_tui.tui.widgets.table import Table
@@ -431,6 +441,39 @@ def test_targets_are_added_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     on_screen(app, steps)
     assert AddTarget(pid=11) in scene.sent
     assert DropTarget(11) in scene.sent
+
+
+def test_what_is_picked_is_what_is_recorded() -> None:
+    def asked(one: Candidate) -> list[Command]:
+        return commands(TargetsScreen.picked({one}))
+
+    assert asked(Candidate("thread", "worker-b", 0, "")) == [AddTarget(comm="worker-b")]
+    assert asked(Candidate("name", "bash", 0, "")) == [AddTarget(comm="bash")]
+    path = "/system.slice/docker-" + "0a" * 32 + ".scope"
+    (box,) = candidate_groups({path: 2, "/user.slice": 0}, most=1)
+    assert (box.what, box.name) == ("container", "0a0a0a0a0a0a")
+    assert asked(box) == [AddTarget(cgroup=path.lstrip("/"))]
+
+
+def test_what_runs_is_offered_with_its_threads() -> None:
+    waiting = threading.Event()
+    started = threading.Event()
+
+    def work() -> None:
+        ctypes.CDLL(None).prctl(15, b"a-named-thread")
+        started.set()
+        waiting.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait()
+    try:
+        found = candidates()
+    finally:
+        waiting.set()
+        thread.join()
+    assert any(one.pid == os.getpid() for one in found)
+    assert any((one.what, one.name) == ("thread", "a-named-thread") for one in found)
 
 
 def test_quitting_stops_and_says_where_it_is_written() -> None:

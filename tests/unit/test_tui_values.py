@@ -147,6 +147,10 @@ def test_a_waker_is_told_by_what_it_did() -> None:
     names = ["bpf_prog_1_on_waking", "try_to_wake_up", "futex_wake", "entry_SYSCALL_64"]
     stack = [FrameInfo(name) for name in [*names, "__lll_lock_wake", "unlock", "post"]]
     assert plumbing.waking(stack) == ("futex_wake", ["unlock", "post"])
+    callers = ["futex_wake", "os::unpark()", "ObjectMonitor::exit()", "Interpreter", "Shop.pay"]
+    assert plumbing.telling_callers(callers) == ["futex_wake", "…", "Shop.pay"]
+    assert plumbing.telling_callers(callers[:4]) == callers[:4]
+    assert plumbing.telling_callers(["read", "main"]) == ["read", "main"]
     marked = plumbing.marked(stack)  # from the call that woke on: what comes before is the probe
     assert [frame.name for frame in marked] == [frame.name for frame in stack[2:]]
     assert [frame.kernel for frame in marked] == [True] * 2 + [False] * 3

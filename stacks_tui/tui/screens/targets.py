@@ -1,4 +1,4 @@
-"""The picker: processes, threads' names and cgroups that run now, narrowed as one types.
+"""The picker: processes, threads, names, cgroups and containers that run, narrowed as one types.
 
 Comes in: /proc. Goes out: `Picked`. At first it chooses what to record; while recording it adds, or
 drops.
@@ -6,7 +6,6 @@ drops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,8 +18,9 @@ from textual.widgets import Input
 
 from stacks_tui import text
 from stacks_tui.capture import procfs
+from stacks_tui.enrich.proc import container_of, thread_names
 from stacks_tui.errors import StacksError
-from stacks_tui.session.protocol import AddTarget, Command, DropTarget, Start
+from stacks_tui.session.protocol import AddTarget, Command, DropTarget, OptionsFor, Start
 from stacks_tui.tui.screens.dialogs import Option, narrowed
 from stacks_tui.tui.widgets.table import Column, Line, Table
 
@@ -41,10 +41,12 @@ class Candidate:
     """One thing that can be recorded."""
 
     what: str
-    """`process`, `name` or `cgroup`."""
+    """`process`, `thread`, `name`, `cgroup` or `container`."""
     name: str
     pid: int
     says: str
+    cgroup: str = ""
+    """Its path, of a cgroup or container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,11 @@ class Picked:
 
 
 def candidates() -> list[Candidate]:
-    """Processes that run (no kernel threads), newest first; names several bear; cgroups."""
+    """Processes that run (no kernel threads), newest first; names that several bear, or threads of
+    their own name; cgroups and containers."""
     processes: list[tuple[int, Candidate]] = []
     names: dict[str, int] = {}
+    threads: dict[str, set[str]] = {}
     cgroups: dict[str, int] = {}
     for tgid, stat in procfs.every_stat():
         if stat.kernel_thread:
@@ -68,6 +72,8 @@ def candidates() -> list[Candidate]:
         says = procfs.cmdline(tgid) or ""
         processes.append((stat.start_ticks, Candidate("process", stat.comm, tgid, says)))
         names[stat.comm] = names.get(stat.comm, 0) + 1
+        for name in set(thread_names(tgid).values()) - {stat.comm}:
+            threads.setdefault(name, set()).add(stat.comm)
         group = procfs.cgroup(tgid)
         if group and group != "/":
             cgroups[group] = cgroups.get(group, 0) + 1
@@ -77,11 +83,23 @@ def candidates() -> list[Candidate]:
         for name, number in sorted(names.items())
         if number > 1
     ]
-    groups = [
-        Candidate("cgroup", path.rpartition("/")[2], 0, f"{path}  ({number} processes)")
-        for path, number in sorted(cgroups.items())
+    of_threads = [
+        Candidate("thread", name, 0, f"threads of this name, of {', '.join(sorted(of)[:4])}")
+        for name, of in sorted(threads.items())
     ]
-    return several + found + groups
+    return several + found + candidate_groups(cgroups) + of_threads
+
+
+def candidate_groups(cgroups: dict[str, int], most: int = 1000) -> list[Candidate]:
+    """Containers by what they are called, and the cgroups that hold processes; at most so many."""
+    found = []
+    for path, number in sorted(cgroups.items()):
+        container = container_of(path)
+        what, name = "cgroup", path.rpartition("/")[2]
+        if container:
+            what, name = "container", container[:12] if len(container) >= 32 else container
+        found.append(Candidate(what, name, 0, f"{path}  ({number} processes)", path))
+    return sorted(found, key=lambda one: one.what != "container")[:most]
 
 
 class TargetsScreen(ModalScreen[Picked | None]):
@@ -118,7 +136,7 @@ class TargetsScreen(ModalScreen[Picked | None]):
         with Vertical() as box:
             box.border_title = "what to record"
             box.border_subtitle = "enter record · tab several · ^d drop · F5 again · esc back"
-            yield Input(placeholder="name, number or part of the command", id="narrow")
+            yield Input(placeholder="name, number or part of the command or cgroup", id="narrow")
             yield Table(id="candidates")
 
     def on_mount(self) -> None:
@@ -193,39 +211,40 @@ class TargetsScreen(ModalScreen[Picked | None]):
         here = self._here()
         chosen = self._marked or ({here} if here is not None else set())
         if chosen:
-            self.dismiss(
-                Picked(
-                    pids=tuple(sorted(one.pid for one in chosen if one.what == "process")),
-                    names=tuple(sorted(one.name for one in chosen if one.what == "name")),
-                    cgroups=tuple(
-                        sorted(
-                            one.says.rpartition("  (")[0] for one in chosen if one.what == "cgroup"
-                        )
-                    ),
-                )
-            )
+            self.dismiss(self.picked(chosen))
+
+    @staticmethod
+    def picked(chosen: set[Candidate]) -> Picked:
+        """What these are to a recorder."""
+        return Picked(
+            pids=tuple(sorted(one.pid for one in chosen if one.what == "process")),
+            names=tuple(sorted(one.name for one in chosen if one.what in ("name", "thread"))),
+            cgroups=tuple(sorted(one.cgroup for one in chosen if one.cgroup)),
+        )
 
 
 def commands(picked: Picked) -> list[Command]:
     """For a collector that runs."""
     found: list[Command] = [AddTarget(pid=pid) for pid in picked.pids]
     found += [AddTarget(comm=name) for name in picked.names]
-    found += [AddTarget(cgroup=path) for path in picked.cgroups]
+    found += [AddTarget(cgroup=path.lstrip("/")) for path in picked.cgroups]
     found += [DropTarget(pid) for pid in picked.drop]
     return found
 
 
 def start(
-    options_for: Callable[[tuple[int, ...], tuple[str, ...]], Start],
+    options_for: OptionsFor,
     picked: Picked,
     app: StacksApp,
 ) -> Start | None:
     """A session of what was picked; None: it can't be, and that was said."""
-    if not (picked.pids or picked.names):
-        app.tell("choose a process or a name; a cgroup is given with --cgroup PATH", "warning")
+    if not (picked.pids or picked.names or picked.cgroups):
+        return None
+    if len(picked.cgroups) > 1:
+        app.tell("one cgroup or container at a time can be recorded; a adds no second", "warning")
         return None
     try:
-        return options_for(picked.pids, picked.names)
+        return options_for(picked.pids, picked.names, "".join(picked.cgroups).lstrip("/"))
     except StacksError as error:
         app.tell(str(error), "error")
         return None

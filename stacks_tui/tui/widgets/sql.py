@@ -5,14 +5,16 @@ Comes in: the folder of the recording. Goes out: nothing; queries run in `tui.sq
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import TextArea
 
 from stacks_tui import text
@@ -117,6 +119,8 @@ class SqlPrompt(Vertical):
         self._back = 0
         self._words: tuple[str, ...] = _KEYWORDS
         self._result: pa.Table | None = None
+        self._began = 0.0
+        self._clock: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Query, state, rows."""
@@ -174,7 +178,23 @@ class SqlPrompt(Vertical):
             self._history.append(query)
             del self._history[:-_HISTORY]
         self._back = 0
+        self._began = time.monotonic()
         self._say("running; esc stops it", "accent")
+        if self._clock is None:
+            self._clock = self.set_interval(0.5, self._tick)
+
+    def _tick(self) -> None:
+        """How long it has run, and how far it is."""
+        session = self._session
+        if session is None or not session.running:
+            if self._clock is not None:
+                self._clock.stop()
+                self._clock = None
+            return
+        seconds = text.duration(round((time.monotonic() - self._began) * 1e9))
+        done = session.progress()
+        part = f", {done:.0%}" if 0 < done <= 1 else ""
+        self._say(f"running for {seconds}{part}; esc stops it", "accent")
 
     def _open(self) -> SqlSession | None:
         if self._session is None and self._path is not None:
@@ -188,9 +208,19 @@ class SqlPrompt(Vertical):
                 self._tell,
             )
             names = {*schema.EVENTS.names, *schema.STACKS.names, *schema.PROCESSES.names}
-            views = ("events", "stacks", "processes", "samples")
+            views = ("events", "stacks", "processes", "samples", "waits", "spans", "span_costs")
             self._words = tuple(sorted({*names, *views, *_KEYWORDS}))
+            self._learn_words(self._session)
         return self._session
+
+    @work(thread=True, exclusive=True, group="words", exit_on_error=False)
+    def _learn_words(self, session: SqlSession) -> None:
+        """All views, columns and macros of this recording."""
+        found = session.words()
+        self.app.call_from_thread(self._learnt, found)
+
+    def _learnt(self, found: tuple[str, ...]) -> None:
+        self._words = tuple(sorted({*self._words, *found}))
 
     def _tell(self, answer: Answer) -> None:
         self.post_message(self.Answered(answer))  # from the thread of the query
