@@ -78,23 +78,50 @@ where passes(
     command, buildid, tgid, last_pid, thread, name, span_id, begin + duration
 );
 
+-- What events cost, added up: the sums of every ledger.
+create macro span_sums(p_kind, p_duration, p_amount, p_delta) as struct_pack(
+    samples := count(*) filter (p_kind = 'profile'),
+    cpu_ns := coalesce(sum(p_duration) filter (p_kind = 'profile'), 0)::bigint,
+    blocked_ns := coalesce(
+        sum(p_duration - least(p_amount, p_duration)) filter (p_kind = 'wait'), 0
+    )::bigint,
+    runnable_ns := coalesce(sum(p_amount) filter (p_kind = 'wait'), 0)::bigint,
+    read_bytes := coalesce(sum(p_amount) filter (p_kind = 'vfs_read'), 0)::bigint,
+    written_bytes := coalesce(sum(p_amount) filter (p_kind = 'vfs_write'), 0)::bigint,
+    blk_read_bytes := coalesce(sum(p_amount) filter (p_kind = 'blk_read'), 0)::bigint,
+    blk_written_bytes := coalesce(sum(p_amount) filter (p_kind = 'blk_write'), 0)::bigint,
+    sent_bytes := coalesce(
+        sum(p_amount) filter (p_kind in ('tcp_send', 'udp_send')), 0
+    )::bigint,
+    received_bytes := coalesce(
+        sum(p_amount) filter (p_kind in ('tcp_recv', 'udp_recv')), 0
+    )::bigint,
+    growth_bytes := coalesce(sum(p_delta) filter (p_kind = 'rss'), 0)::bigint
+);
+
+-- The same of several rows that are sums already.
+create macro sums_of_sums(p_costs) as struct_pack(
+    samples := coalesce(sum(p_costs.samples), 0)::bigint,
+    cpu_ns := coalesce(sum(p_costs.cpu_ns), 0)::bigint,
+    blocked_ns := coalesce(sum(p_costs.blocked_ns), 0)::bigint,
+    runnable_ns := coalesce(sum(p_costs.runnable_ns), 0)::bigint,
+    read_bytes := coalesce(sum(p_costs.read_bytes), 0)::bigint,
+    written_bytes := coalesce(sum(p_costs.written_bytes), 0)::bigint,
+    blk_read_bytes := coalesce(sum(p_costs.blk_read_bytes), 0)::bigint,
+    blk_written_bytes := coalesce(sum(p_costs.blk_written_bytes), 0)::bigint,
+    sent_bytes := coalesce(sum(p_costs.sent_bytes), 0)::bigint,
+    received_bytes := coalesce(sum(p_costs.received_bytes), 0)::bigint,
+    growth_bytes := coalesce(sum(p_costs.growth_bytes), 0)::bigint
+);
+
 -- What the events that bear an instance's label add up to: its own, not its children's.
 create view span_costs as
-select tgid, span_id, use,
-       count(*) filter (kind = 'profile') as samples,
-       coalesce(sum(duration) filter (kind = 'profile'), 0)::bigint as cpu_ns,
-       coalesce(sum(duration - least(amount, duration)) filter (kind = 'wait'), 0)::bigint
-           as blocked_ns,
-       coalesce(sum(amount) filter (kind = 'wait'), 0)::bigint as runnable_ns,
-       coalesce(sum(amount) filter (kind = 'vfs_read'), 0)::bigint as read_bytes,
-       coalesce(sum(amount) filter (kind = 'vfs_write'), 0)::bigint as written_bytes,
-       coalesce(sum(amount) filter (kind = 'blk_read'), 0)::bigint as blk_read_bytes,
-       coalesce(sum(amount) filter (kind = 'blk_write'), 0)::bigint as blk_written_bytes,
-       coalesce(sum(amount) filter (kind in ('tcp_send', 'udp_send')), 0)::bigint as sent_bytes,
-       coalesce(sum(amount) filter (kind in ('tcp_recv', 'udp_recv')), 0)::bigint as received_bytes,
-       coalesce(sum(delta) filter (kind = 'rss'), 0)::bigint as growth_bytes
-from span_events
-group by tgid, span_id, use;
+select tgid, span_id, use, unnest(costs)
+from (
+    select tgid, span_id, use, span_sums(kind, duration, amount, delta) as costs
+    from span_events
+    group by tgid, span_id, use
+);
 
 -- Every instance with each that it lies in, itself included. A parent is the use of its id that had
 -- begun when the child began. What lies deeper than 64 is not followed, nor is a circle twice.
@@ -122,13 +149,10 @@ group by tgid, span_id, use, above_id, above_use;
 
 -- As span_costs, with the costs of all that lies in an instance.
 create view span_costs_with_children as
-select a.tgid, a.above_id as span_id, a.above_use as use, count(*) - 1 as children,
-       sum(samples)::bigint as samples, sum(cpu_ns)::bigint as cpu_ns,
-       sum(blocked_ns)::bigint as blocked_ns, sum(runnable_ns)::bigint as runnable_ns,
-       sum(read_bytes)::bigint as read_bytes, sum(written_bytes)::bigint as written_bytes,
-       sum(blk_read_bytes)::bigint as blk_read_bytes,
-       sum(blk_written_bytes)::bigint as blk_written_bytes,
-       sum(sent_bytes)::bigint as sent_bytes, sum(received_bytes)::bigint as received_bytes,
-       sum(growth_bytes)::bigint as growth_bytes
-from span_ancestors a join span_costs c using (tgid, span_id, use)
-group by all;
+select tgid, span_id, use, children, unnest(costs)
+from (
+    select a.tgid, a.above_id as span_id, a.above_use as use, count(*) - 1 as children,
+           sums_of_sums(c) as costs
+    from span_ancestors a join span_costs c using (tgid, span_id, use)
+    group by a.tgid, a.above_id, a.above_use
+);

@@ -6,6 +6,10 @@
 -- $kind_d: a kind
 -- $begin: ns since the Unix epoch
 -- $end: ns since the Unix epoch, exclusive
+-- $tgid: null, or of the span
+-- $span: null, or a span: only its events
+-- $since: ns since the Unix epoch: its beginning; ids are used again
+-- $until: ns since the Unix epoch: its end
 -- $step: ns; events are told apart by steps of this length from $begin on
 -- column: step, counts from 0
 -- column: kind
@@ -44,4 +48,10 @@ select ((timestamp - $begin::ubigint) // $step::ubigint)::bigint as step,
 from events
 where timestamp >= $begin::ubigint and timestamp < $end::ubigint
   and ($every or kind in ($kind_a, $kind_b, $kind_c, $kind_d))
+  and ($span is null or (
+      tgid = $tgid::uinteger and span_id = $span::ubigint
+      -- a request to a block device may end later than the span
+      and timestamp - if(starts_with(kind, 'blk_'), duration, 0)
+          between $since::ubigint and $until::ubigint
+  ))
 group by all

@@ -13,6 +13,7 @@
 -- column: until, closed, or the end of its process or of the recording; null: not told
 -- column: last, ns since the Unix epoch
 -- column: busy
+-- column: left, ns entered by its exits
 -- column: ustack, where it was seen last
 -- column: kstack
 -- column: waker_span
@@ -58,7 +59,8 @@ signs as (
                filter (kstack is not null or ustack is not null) as place,
            arg_max({'pid': waker, 'span': waker_span}, timestamp) filter (waker > 0)
                as woken,
-           bool_or(kind = 'trace_close') as told
+           bool_or(kind = 'trace_close') as told,
+           coalesce(sum(duration) filter (kind = 'trace_exit'), 0)::bigint as "left"
     from span_events semi join picked using (tgid, span_id, use)
     group by tgid, span_id, use
 ),
@@ -71,7 +73,7 @@ parents as (
 select p.tgid, p.last_pid, p.span_id, p.parent_id, p.id, p.amount, p.begin,
        case when not is_open then p."end" when "end" is null and told then begin + duration end
            as until,
-       p.last_seen as last, p.busy, g.place.u as ustack, g.place.k as kstack,
+       p.last_seen as last, p.busy, g."left", g.place.u as ustack, g.place.k as kstack,
        g.woken.span as waker_span, g.woken.pid as waker, p.enters, p.name,
        a.name as parent_name, not is_open as closed, p.since_seen,
        samples, cpu_ns as cpu, blocked_ns as blocked, runnable_ns as runnable,

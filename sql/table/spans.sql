@@ -33,31 +33,25 @@ untold as (
     anti join (select tgid, span_id from events where kind = 'trace_close') c using (tgid, span_id)
     group by trace_name
 )
-select l.trace_name as span, count(*) filter (closed) as count,
-       count(*) filter (kind = 'trace_close' and not closed) + coalesce(max(u.open), 0) as open,
-       coalesce(sum(duration) filter (closed), 0)::bigint as total_ns,
-       coalesce(sum(busy) filter (kind = 'trace_close'),
-                sum(duration) filter (kind = 'trace_exit'), 0)::bigint as busy_ns,
-       coalesce(sum(greatest(duration::bigint - busy::bigint, 0)) filter (kind = 'trace_close'), 0)
-           ::bigint as idle_ns,
-       count(*) filter (kind = 'profile') as samples,
-       coalesce(sum(duration) filter (kind = 'profile'), 0)::bigint as cpu_ns,
-       coalesce(sum(duration - least(amount, duration)) filter (kind = 'wait'), 0)::bigint
-           as blocked_ns,
-       coalesce(sum(amount) filter (kind = 'wait'), 0)::bigint as runnable_ns,
-       coalesce(sum(amount) filter (kind = 'vfs_read'), 0)::bigint as read_bytes,
-       coalesce(sum(amount) filter (kind = 'vfs_write'), 0)::bigint as written_bytes,
-       coalesce(sum(amount) filter (kind = 'blk_read'), 0)::bigint as blk_read_bytes,
-       coalesce(sum(amount) filter (kind = 'blk_write'), 0)::bigint as blk_written_bytes,
-       coalesce(sum(amount) filter (kind in ('tcp_send', 'udp_send')), 0)::bigint as sent_bytes,
-       coalesce(sum(amount) filter (kind in ('tcp_recv', 'udp_recv')), 0)::bigint as received_bytes,
-       coalesce(sum(delta) filter (kind = 'rss'), 0)::bigint as growth_bytes,
-       quantile_disc(duration, 0.5) filter (closed)::bigint as p50_ns,
-       quantile_disc(duration, 0.9) filter (closed)::bigint as p90_ns,
-       quantile_disc(duration, 0.99) filter (closed)::bigint as p99_ns,
-       max(duration) filter (closed)::bigint as max_ns,
-       count(*) filter (kind = 'trace_close' and since_seen) as since_seen
-from labelled l
-left join untold u on u.trace_name is not distinct from l.trace_name
-group by l.trace_name
+select span, count, open, total_ns, busy_ns, idle_ns, unnest(costs), p50_ns, p90_ns, p99_ns, max_ns,
+       since_seen
+from (
+    select l.trace_name as span, count(*) filter (closed) as count,
+           count(*) filter (kind = 'trace_close' and not closed) + coalesce(max(u.open), 0) as open,
+           coalesce(sum(duration) filter (closed), 0)::bigint as total_ns,
+           coalesce(sum(busy) filter (kind = 'trace_close'),
+                    sum(duration) filter (kind = 'trace_exit'), 0)::bigint as busy_ns,
+           coalesce(
+               sum(greatest(duration::bigint - busy::bigint, 0)) filter (kind = 'trace_close'), 0
+           )::bigint as idle_ns,
+           span_sums(kind, duration, amount, delta) as costs,
+           quantile_disc(duration, 0.5) filter (closed)::bigint as p50_ns,
+           quantile_disc(duration, 0.9) filter (closed)::bigint as p90_ns,
+           quantile_disc(duration, 0.99) filter (closed)::bigint as p99_ns,
+           max(duration) filter (closed)::bigint as max_ns,
+           count(*) filter (kind = 'trace_close' and since_seen) as since_seen
+    from labelled l
+    left join untold u on u.trace_name is not distinct from l.trace_name
+    group by l.trace_name
+)
 order by total_ns desc, busy_ns desc, span

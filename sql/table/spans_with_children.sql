@@ -33,20 +33,14 @@ outermost as (
      and l.use = s.use
     group by s.name
 )
-select l.name as span, any_value(o.count) as count, count(*) - any_value(o.count) as children,
-       any_value(o.total_ns) as total_ns,
-       coalesce(sum(samples), 0)::bigint as samples, coalesce(sum(cpu_ns), 0)::bigint as cpu_ns,
-       coalesce(sum(blocked_ns), 0)::bigint as blocked_ns,
-       coalesce(sum(runnable_ns), 0)::bigint as runnable_ns,
-       coalesce(sum(read_bytes), 0)::bigint as read_bytes,
-       coalesce(sum(written_bytes), 0)::bigint as written_bytes,
-       coalesce(sum(blk_read_bytes), 0)::bigint as blk_read_bytes,
-       coalesce(sum(blk_written_bytes), 0)::bigint as blk_written_bytes,
-       coalesce(sum(sent_bytes), 0)::bigint as sent_bytes,
-       coalesce(sum(received_bytes), 0)::bigint as received_bytes,
-       coalesce(sum(growth_bytes), 0)::bigint as growth_bytes
-from lines l
-join outermost o on o.name is not distinct from l.name
-left join span_costs c using (tgid, span_id, use)
-group by l.name
+select span, count, children, total_ns, unnest(costs)
+from (
+    select l.name as span, any_value(o.count) as count,
+           count(*) - any_value(o.count) as children, any_value(o.total_ns) as total_ns,
+           sums_of_sums(c) as costs
+    from lines l
+    join outermost o on o.name is not distinct from l.name
+    left join span_costs c using (tgid, span_id, use)
+    group by l.name
+)
 order by total_ns desc, span

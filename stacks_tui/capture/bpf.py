@@ -17,6 +17,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from stacks_tui.capture.compile import Instructions, MapShape
 from stacks_tui.errors import MachineError, StacksError
 
@@ -26,6 +28,9 @@ _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = range(6)  # enum bpf_cmd
 ANY, NEW, EXISTING = 0, 1, 2
 _PROG_TEST_RUN = 10
+_LOOKUP_BATCH = 24
+_BATCH = struct.Struct("<QQQQIIQQ")
+"""in, out, keys, values, count, map, flags."""
 _RAW_TRACEPOINT_OPEN = 17
 
 PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, RINGBUF = 5, 6, 10, 27
@@ -157,6 +162,26 @@ class BpfMap:
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def at_once(self) -> tuple[bytes, bytes]:
+        """All keys and all values of a hash map, by one call; of old kernels one by one."""
+        keys = np.zeros(self.max_entries * self.shape.key_size, np.uint8)
+        values = np.zeros(self.max_entries * self._size, np.uint8)
+        after = ctypes.create_string_buffer(max(8, self.shape.key_size))
+        attributes = ctypes.create_string_buffer(144)
+        _BATCH.pack_into(
+            attributes, 0, 0, ctypes.addressof(after), keys.ctypes.data, values.ctypes.data,
+            self.max_entries, self.fd, 0, 0,
+        )  # fmt: skip
+        done = _libc.syscall(_SYS_BPF[platform.machine()], _LOOKUP_BATCH, attributes, 144)
+        if done < 0 and ctypes.get_errno() != errno.ENOENT:  # that is its end
+            pairs = list(self.items())
+            return b"".join(key for key, _ in pairs), b"".join(value for _, value in pairs)
+        count = _BATCH.unpack_from(attributes, 0)[4]
+        return (
+            keys[: count * self.shape.key_size].tobytes(),
+            values[: count * self._size].tobytes(),
+        )
 
     def map_memory(self, size: int, offset: int = 0, writable: bool = True) -> mmap.mmap:
         """Map the memory of a mappable array or a ring."""

@@ -218,20 +218,25 @@ class Programs:
         counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
         return {name: c["verified_insns"] for name, c in counts.items() if "verified_insns" in c}
 
-    def open_waits(self, now: int) -> npt.NDArray[np.void]:
-        """The waits that have not ended, as events (dtype `EVENT`) up to `now`; when detached."""
-        pairs = list(self._maps["threads"].items())
-        pids = np.frombuffer(b"".join(key for key, _ in pairs), "<u4")
-        threads = np.frombuffer(b"".join(value for _, value in pairs), _THREAD)
-        there = np.array([Path(f"/proc/{pid}").exists() for pid in pids.tolist()], bool)
-        chosen = (threads["off"] > 0) & (threads["off"] <= now) & there
+    def open_waits(self, now: int, *, labelled: bool = False) -> npt.NDArray[np.void]:
+        """The waits that have not ended, as events (dtype `EVENT`) up to `now`.
+
+        `labelled`: only those that began in a span.
+        """
+        keys, values = self._maps["threads"].at_once()
+        pids, threads = np.frombuffer(keys, "<u4"), np.frombuffer(values, _THREAD)
+        chosen = (threads["off"] > 0) & (threads["off"] <= now)
+        if labelled:
+            chosen &= threads["span_id"] > 0
         threads, pids = threads[chosen], pids[chosen]
+        there = np.array([Path(f"/proc/{pid}").exists() for pid in pids.tolist()], bool)
+        threads, pids = threads[there], pids[there]
         events = np.zeros(len(threads), EVENT)
         events["time"] = now
         events["duration"] = now - threads["off"]
         preempted = threads["flags"] & EventFlag.PREEMPTED != 0
         since = np.where(preempted, threads["off"], threads["woken"])
-        events["amount"] = np.where(since >= threads["off"], now - since, 0)
+        events["amount"] = np.where((since >= threads["off"]) & (since <= now), now - since, 0)
         for name in ("ustack", "kstack", "span_id", "span_born", "tgid", "state"):
             events[name] = threads[name]
         events["word0"] = np.where(preempted, 0, threads["wstack"])
@@ -242,6 +247,18 @@ class Programs:
         events["flags"] = threads["flags"].astype(np.uint8) | np.uint8(EventFlag.OPEN)
         shortest = self._number[PROGRAM_INDEX["switch"]]
         return events[events["duration"] >= shortest]
+
+    def open_spans(self, now: int) -> npt.NDArray[np.void]:
+        """The spans that are open and the waits in them, as events up to `now`, while all goes on.
+
+        Nothing where nobody listens to spans.
+        """
+        if "usdt" not in self.attached:
+            return np.zeros(0, EVENT)
+        waits = self.open_waits(now, labelled=True)
+        if "switch" not in self.attached:
+            waits = waits[:0]
+        return np.concatenate([waits, self.spans.still_open(now)])
 
     def add_blocked_threads(self, threads: Iterable[tuple[int, int, int]]) -> None:
         """Waits that began before `switch` was attached: (tgid, pid, state) of blocked threads.

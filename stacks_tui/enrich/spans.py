@@ -32,7 +32,7 @@ NAME_BYTES = 63
 """What the kernel side keeps of a name."""
 
 _FIRST_CODE = int(RecordCode.SPAN)
-_SPAN = np.dtype(
+SPAN = np.dtype(
     [
         ("first", "<u8"),  # enter, ns, CLOCK_MONOTONIC
         ("span_id", "<u8"),
@@ -47,6 +47,7 @@ _SPAN = np.dtype(
         ("open", "?"),
     ]
 )
+"""A span as it was told when it was entered first."""
 _NONE = np.zeros(0, EVENT)
 _WORDS = 8
 _NAMELESS = 0
@@ -90,6 +91,18 @@ class SpanColumns:
     """int32 → string."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Spans that were told for the first time, in the order of that."""
+
+    spans: npt.NDArray[np.void]
+    """dtype `SPAN`."""
+    names: pa.DictionaryArray
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+
 class Spans:
     """The spans of a recording that are open, and those lately closed. Used by one thread."""
 
@@ -100,10 +113,12 @@ class Spans:
         """Spans that gave way to others before they closed: their busy time is not known."""
         self.unknown_close = 0
         """Closes of spans that were never seen to be entered."""
-        self._table: npt.NDArray[np.void] = np.zeros(1024, _SPAN)
+        self._table: npt.NDArray[np.void] = np.zeros(1024, SPAN)
         self._keys = np.zeros(1024, np.uint64)
         self._count = 0
         self._closed = 0
+        self._told = 0
+        """How many of the newest `opened` is to tell."""
         self._factors = _odd(3)
         self._names = _Names()
 
@@ -113,6 +128,7 @@ class Spans:
         The second part: closes of spans that a process left open when it ended, and those that the
         kernel side could not tell whole.
         """
+        self._told = 0
         kinds = np.ascontiguousarray(records["kind"])
         special = kinds >= _FIRST_CODE
         if not special.any():
@@ -129,6 +145,11 @@ class Spans:
             for end in records[kinds == RecordCode.PROCESS_ENDED]
         ]
         return events, np.concatenate(added)
+
+    def opened(self) -> Opened:
+        """Those that the records taken in last have told of."""
+        spans = self._table[self._count - self._told : self._count].copy()
+        return Opened(spans, self._names.array(spans["name"]))
 
     def columns(self, events: Events) -> SpanColumns:
         """Parents, ids and names of the spans of a batch of records.EVENT."""
@@ -147,6 +168,7 @@ class Spans:
 
     def drop_old(self) -> None:
         """Forget closed spans that nothing bears any more; after each batch."""
+        self._told = 0
         if self._closed > 2 * MOST_CLOSED or self._count - self._closed > MOST_OPEN:
             self._compact()
 
@@ -189,6 +211,7 @@ class Spans:
         spans["name"] = self._names.codes(words)
         self._keys[count : count + new] = self._key(spans["span_id"], spans["tgid"], spans["born"])
         self._count = count + new
+        self._told = new
 
     def _close(self, events: Events, kinds: npt.NDArray[np.uint8]) -> None:
         closes = kinds == Kind.TRACE_CLOSE

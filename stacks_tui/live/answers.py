@@ -125,7 +125,10 @@ def _part(totals: Totals, view: View) -> _Part:
     by_thread = view.panel is Panel.PROCESSES and all(
         term.field in ("process", "thread") for term in terms
     )
-    found = totals.slice(kinds, begin, end, stacks=not by_thread)
+    if view.instance is not None:
+        found = totals.of_instance(kinds, view.instance)
+    else:
+        found = totals.slice(kinds, begin, end, stacks=not by_thread)
     if found is None:
         raise StacksError(GONE)
     cells = found.cells
@@ -180,12 +183,15 @@ def _detail(tabled: Tabled, material: Material, part: _Part, view: View) -> Deta
 
 
 def _spans(part: _Part, material: Material, view: View) -> SpanRows:
-    found = part.totals.spans(part.slice.begin, part.slice.end)
+    begin, end = part.slice.begin, part.slice.end
+    children = view.children and not view.instances
+    found = part.totals.spans(begin, end, children=children)
     if found is None:
         raise StacksError(GONE)
     terms = parse(view.filter)
-    make = make_instances if view.instances else make_ledger
-    return make(found, material, view, terms)
+    if view.instances:
+        return make_instances(found, material, view, terms)
+    return make_ledger(found, material, view, terms, (begin * 10**9, end * 10**9))
 
 
 def _span_detail(spans: SpanRows, material: Material, part: _Part, view: View) -> Detail | None:

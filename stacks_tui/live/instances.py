@@ -33,12 +33,16 @@ INSTANCE = np.dtype(
         ("begin", "<i8"),  # first enter, ns since the Unix epoch
         ("until", "<i8"),  # closed, or the end of its process; 0: open
         ("last", "<i8"),  # last sign of life
-        ("busy", "<i8"),  # ns entered; open ones: by the exits so far
+        ("busy", "<i8"),  # ns entered, up to now
+        ("left", "<i8"),  # ns entered by its exits
+        ("waiting", "<i8"),  # ns of `blocked` in waits that last: no event has told of them yet
+        ("queued", "<i8"),  # likewise of `runnable`
         ("ustack", "<u8"),  # where it was seen last; of a task the awaits
         ("kstack", "<u8"),
         ("waker_span", "<u8"),  # of who ended its last wait
         ("waker", "<u4"),
         ("enters", "<u4"),
+        ("chain", "<i4"),  # see `lineage`; of a recording 0
         ("name", "<i4"),  # places in the list of span names, or NONE
         ("parent_name", "<i4"),
         ("closed", "?"),
@@ -46,6 +50,11 @@ INSTANCE = np.dtype(
         *((name, "<i8") for name in COSTS),
     ]
 )
+
+WITHIN = np.dtype([("tgid", "<u4"), ("of", "<i4"), ("spans", "<i8"), *((n, "<i8") for n in COSTS)])
+"""Costs of all that lies in the spans of a name (`of`), of a process; `spans`: how many do."""
+Within = npt.NDArray[np.void]
+"""dtype `WITHIN`, each (tgid, of) once."""
 
 KEPT_OF_NAME = 32
 """The longest of each name, of each process."""
@@ -129,6 +138,21 @@ def added(parts: Sequence[Durations]) -> Durations:
     )
 
 
+def joined_costs(parts: Sequence[Within]) -> Within:
+    """The sums of all parts together, in the order of (tgid, of)."""
+    every = np.concatenate([np.zeros(0, WITHIN), *parts])
+    if not len(every):
+        return every
+    keys = (every["tgid"].astype(np.int64) << 32) + every["of"]
+    order = np.argsort(keys, kind="stable")
+    every, keys = every[order], keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    found: Within = every[starts]
+    for name in ("spans", *COSTS):
+        found[name] = np.add.reduceat(every[name], starts)
+    return found
+
+
 def longest(closed: Instances, most: int) -> Instances:
     """Of each process and name the `KEPT_OF_NAME` longest; fewer, if `most` are too few."""
     took = closed["until"] - closed["begin"]
@@ -161,3 +185,7 @@ class SpanSlice:
     """ns since the Unix epoch: up to which the open ones last."""
     evicted: int = 0
     """Open ones that gave way to bounded memory."""
+    within: Within | None = None
+    """What it cost, children included, by name; None: not asked for."""
+    astray: int = 0
+    """Spans whose costs are in none of these, for programs nest them in too many ways."""

@@ -15,9 +15,17 @@ import numpy.typing as npt
 
 from stacks_tui import text
 from stacks_tui.kinds import Kind
-from stacks_tui.live.deadlocks import Deadlock, deadlocks
+from stacks_tui.live.deadlocks import HOLD, WAIT, Deadlock, deadlocks
 from stacks_tui.live.filters import Term, passing_spans
-from stacks_tui.live.instances import PARTS, Durations, Instances, Ints, SpanSlice, middle_of
+from stacks_tui.live.instances import (
+    PARTS,
+    Durations,
+    Instances,
+    Ints,
+    SpanSlice,
+    Within,
+    middle_of,
+)
 from stacks_tui.live.names import Names
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
 from stacks_tui.live.totals import Material
@@ -55,9 +63,13 @@ class SpanRows:
 
 
 def make_ledger(
-    found: SpanSlice, material: Material, view: View, terms: Sequence[Term]
+    found: SpanSlice,
+    material: Material,
+    view: View,
+    terms: Sequence[Term],
+    window: tuple[int, int],
 ) -> SpanRows:
-    """A row per name of spans.
+    """A row per name of spans. `window`: begin and end, ns since the Unix epoch.
 
     Raises:
         UsageError: the filter asks for what spans don't have.
@@ -74,6 +86,11 @@ def make_ledger(
         np.concatenate([material.cells.span, durations.name, opened["name"]]).astype(np.int64)
     )
     costs = _costs(material, unique)
+    _add_lasting(costs, opened, unique, found.end, window)
+    if found.within is not None:
+        within = found.within
+        chosen = _chosen(within["tgid"], within["of"], terms, names, view)
+        _take_within(costs, within[chosen], unique)
     codes = np.searchsorted(unique, durations.name)
     rows = []
     for at, number in enumerate(unique.tolist()):
@@ -84,7 +101,9 @@ def make_ledger(
             stuck=int(np.count_nonzero(_stuck(of_name, found.end))),
             **_at(costs, at),
         )
-        rows.append(replace(row, since_seen=row.since_seen + int(of_name["since_seen"].sum())))
+        children = max(0, row.children - row.count - row.open)
+        since_seen = row.since_seen + int(of_name["since_seen"].sum())
+        rows.append(replace(row, since_seen=since_seen, children=children))
     circles = deadlocks(found.open, names.spans, found.end)
     shown = _sorted(rows, view, _ROW_NUMBERS, "busy_ns")
     ledger = Ledger(
@@ -92,6 +111,7 @@ def make_ledger(
         rest_rows=max(0, len(shown) - view.top),
         deadlocks=tuple(one.says for one in circles),
         evicted=found.evicted,
+        astray=found.astray,
     )
     numbers = {f"s{_name(number, names)}": number for number in unique.tolist()}
 
@@ -211,6 +231,42 @@ def _costs(material: Material, unique: Ints) -> dict[str, Ints]:
     for name, kinds in _BYTES.items():
         found[name] = summed(np.where(np.isin(cells.kind, kinds), cells.amount, zero))
     return found
+
+
+def _add_lasting(
+    costs: dict[str, Ints], opened: Instances, unique: Ints, end: int, window: tuple[int, int]
+) -> None:
+    """What no event has told of the open ones: that they are entered now, waits that last."""
+    codes = np.searchsorted(unique, opened["name"])
+    until = np.where(opened["until"] > 0, opened["until"], end)
+    since = until - np.maximum(opened["busy"] - opened["left"], 0)
+    inside = np.minimum(until, max(window[1], end)) - np.maximum(since, window[0])
+    np.add.at(costs["busy_ns"], codes, np.maximum(inside, 0))
+    for name, of in (("blocked_ns", "waiting"), ("runnable_ns", "queued")):
+        np.add.at(costs[name], codes, np.minimum(opened[of], window[1] - window[0]))
+
+
+_WITHIN = {
+    "samples": ("samples",),
+    "cpu_ns": ("cpu",),
+    "blocked_ns": ("blocked",),
+    "runnable_ns": ("runnable",),
+    "file_bytes": ("read", "written"),
+    "block_bytes": ("block_read", "block_written"),
+    "socket_bytes": ("sent", "received"),
+    "growth": ("growth",),
+    "children": ("spans",),
+}
+
+
+def _take_within(costs: dict[str, Ints], within: Within, unique: Ints) -> None:
+    """In place of their own costs those of all that lies in them."""
+    within = within[np.isin(within["of"], unique)]
+    codes = np.searchsorted(unique, within["of"])
+    for name, columns in _WITHIN.items():
+        costs[name] = np.zeros(len(unique), np.int64)
+        for column in columns:
+            np.add.at(costs[name], codes, within[column])
 
 
 def _at(costs: dict[str, Ints], place: int) -> dict[str, Any]:
@@ -337,7 +393,8 @@ def _of_instance(one: np.void, found: SpanSlice, names: Names) -> list[str]:
     if parent:
         about.append(f"in {parent}")
     if one["id"]:
-        about.append(f"id {one['id']}")
+        lock = _name(int(one["name"]), names) in (WAIT, HOLD)
+        about.append(f"lock {int(one['id']):#x}" if lock else f"id {one['id']}")
     about.append(f"entered {one['enters']} times" if one["enters"] != 1 else "entered once")
     if one["since_seen"]:
         about.append("since seen: it began before it was listened to")

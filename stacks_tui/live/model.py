@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from stacks_tui.enrich.events import STATES, state_codes
 from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.enrich.spans import Opened
 from stacks_tui.kinds import Kind
 from stacks_tui.live.book import Book
 from stacks_tui.live.buckets import SECONDS_KEPT, Buckets, Sums
@@ -30,6 +31,7 @@ from stacks_tui.live.rhythm import MINUTE, Rhythm
 from stacks_tui.live.snapshot import Gap, Shares, Timeline
 from stacks_tui.live.stacks import Place, StackTable
 from stacks_tui.live.totals import STEPS, Past, Slice
+from stacks_tui.live.view import Instance
 from stacks_tui.records import EventFlag
 from stacks_tui.symbols.frames import Frame, ResolvedStack
 from stacks_tui.text import valid
@@ -78,6 +80,8 @@ class LiveModel:
         self._spent_ns = self._spent_on = 0
         """On the second that is being added to, and for how many events."""
         self._states = state_codes().astype(np.int8)
+        self._opening: list[tuple[Opened, int]] = []
+        """To be shown together with the events of their batch, which may close them."""
         self.failure: BaseException | None = None
         """What ended the adding; the recording goes on."""
 
@@ -95,6 +99,7 @@ class LiveModel:
         began = time.thread_time_ns()
         try:
             with self._lock:
+                self._open()
                 self._add(events, rows)
         except Exception as error:  # noqa: BLE001  # what is shown must never end what is recorded
             self.failure = error
@@ -108,6 +113,27 @@ class LiveModel:
         try:
             with self._lock:
                 self._name(stacks)
+        except Exception as error:  # noqa: BLE001  # likewise
+            self.failure = error
+
+    def opened(self, spans: Opened, offset: int) -> None:
+        """Add spans that were entered for the first time; their events come later.
+
+        `offset`: from their times to the Unix epoch, ns.
+        """
+        self._opening.append((spans, offset))
+
+    def open_now(self, events: npt.NDArray[np.void], offset: int) -> None:
+        """What is open at this moment: records.EVENT, closes and waits with the flag OPEN.
+
+        `offset`: from their times to the Unix epoch, ns.
+        """
+        if self.failure is not None:
+            return
+        try:
+            with self._lock:
+                self._open()
+                self._book.open_now(events, offset)
         except Exception as error:  # noqa: BLE001  # likewise
             self.failure = error
 
@@ -212,13 +238,20 @@ class LiveModel:
                 over = np.uint64((second + 1) * 10**9 - offset)
                 end = max(int(np.searchsorted(events["time"], over)), begin + 1)
             self._advance(second)
+            named = None if spans is None else spans[begin:end]
+            part = rows.slice(begin, end - begin)
+            self._book.add(second, events[begin:end], part, named, offset)
             for at in range(begin, end, CHUNK):
-                part = slice(at, min(at + CHUNK, end))
-                named = None if spans is None else spans[part]
-                newest.append(at + self._add_chunk(second, events[part], named))
+                chunk = slice(at, min(at + CHUNK, end))
+                named = None if spans is None else spans[chunk]
+                newest.append(at + self._add_chunk(second, events[chunk], named))
             begin = end
-        self._book.add(events, rows, spans, offset)
         self._learn(events, np.sort(np.concatenate(newest)), rows)
+
+    def _open(self) -> None:
+        for spans, offset in self._opening:
+            self._book.opened(spans, self._numbers(spans.names), offset)
+        self._opening.clear()
 
     def _add_chunk(
         self,
@@ -303,8 +336,10 @@ class LiveModel:
 
     def _spans(self, rows: pa.RecordBatch) -> npt.NDArray[np.int32] | None:
         column = rows.column("trace_name")
-        if column.null_count == len(column):
-            return None
+        return None if column.null_count == len(column) else self._numbers(column)
+
+    def _numbers(self, column: pa.Array) -> npt.NDArray[np.int32]:
+        """The numbers of spans' names."""
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         numbers = []
@@ -376,11 +411,11 @@ class LiveModel:
             cells = self._cells(sums, stacks)
             return LiveSlice(self, cells, begin, end, sums.ids, self._generation)
 
-    def spans(self, begin: int, end: int) -> SpanSlice | None:
+    def spans(self, begin: int, end: int, *, children: bool) -> SpanSlice | None:
         """The spans of a span, seconds since the Unix epoch; None: it is no longer kept."""
         with self._lock:
             whole = begin <= self.began and end > self.now
-            return self._book.slice(begin, end, whole=whole)
+            return self._book.slice(begin, end, whole=whole, children=children)
 
     def past(self, wanted: Ids, generation: int, begin: int, end: int) -> Past:
         """What keys added up to by second, or by ten seconds where those are gone."""
@@ -479,9 +514,13 @@ class LiveTotals:
         """See `totals.Totals`; the cells have their stacks in any case."""
         return self.model.slice(kinds, begin, end, self.stacks)
 
-    def spans(self, begin: int, end: int) -> SpanSlice | None:
+    def of_instance(self, kinds: Sequence[Kind], one: Instance) -> Slice | None:
         """See `totals.Totals`."""
-        return self.model.spans(begin, end)
+        return None
+
+    def spans(self, begin: int, end: int, *, children: bool = False) -> SpanSlice | None:
+        """See `totals.Totals`."""
+        return self.model.spans(begin, end, children=children)
 
     def stack_rows(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """See `totals.Totals`."""

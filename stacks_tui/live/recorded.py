@@ -27,10 +27,13 @@ from stacks_tui.live.rhythm import KINDS, MOST_STEPS, strips
 from stacks_tui.live.snapshot import Gap, Timeline
 from stacks_tui.live.stacks import Place, StackTable
 from stacks_tui.live.totals import STEPS, Past
+from stacks_tui.live.view import Instance
 from stacks_tui.store.reader import Recording
 
 Ints = npt.NDArray[np.int64]
 _S = 10**9
+_LATE = 60 * _S
+"""After the end of a span a request to a disk that it made may go on for so long."""
 _KEPT = 8
 """Cells of the last views."""
 _CODES = {kind.label: int(kind) for kind in Kind}
@@ -52,7 +55,7 @@ class RecordedTotals:
         self._cells: dict[tuple[object, ...], tuple[Cells, Ints]] = {}
         self._steps: dict[tuple[int, int, int], Ints] = {}
         self._names: Names | None = None
-        self._slices: dict[tuple[int, int], SpanSlice] = {}
+        self._slices: dict[tuple[int, int, bool], SpanSlice] = {}
         self._spans: dict[str, int] = {}
         self._span_names: list[str] = []
         manifest = recording.manifest
@@ -89,12 +92,20 @@ class RecordedTotals:
                 cells = cells.take(np.isin(cells.kind, kinds))
         return RecordedSlice(self, tuple(kinds), cells, begin, end)
 
-    def spans(self, begin: int, end: int) -> SpanSlice:
+    def of_instance(self, kinds: Sequence[Kind], one: Instance) -> RecordedSlice:
+        """See `totals.Totals`."""
+        begin = one.begin // _S
+        end = max(one.until or self._ended, one.begin) // _S + 1
+        cells, _ = self._read(tuple(kinds), begin, end, end - begin, one)
+        return RecordedSlice(self, tuple(kinds), cells, begin, end, one)
+
+    def spans(self, begin: int, end: int, *, children: bool = False) -> SpanSlice:
         """See `totals.Totals`; nothing is ever gone."""
-        key = (begin, end)
+        key = (begin, end, children)
         if key not in self._slices:
             until = min(end * _S, self._ended)
-            found = read_spans(self._recording, begin * _S, end * _S, until, self._span_number)
+            span = begin * _S, end * _S, until
+            found = read_spans(self._recording, *span, self._span_number, children=children)
             _remember(self._slices, key, found)
         return self._slices[key]
 
@@ -103,12 +114,20 @@ class RecordedTotals:
         self._load(np.unique(ids))
         return self.stacks.rows(ids)
 
-    def past(self, kinds: tuple[Kind, ...], chosen: Cells, begin: int, end: int) -> Past:
+    def past(
+        self,
+        kinds: tuple[Kind, ...],
+        chosen: Cells,
+        begin: int,
+        end: int,
+        one: Instance | None = None,
+    ) -> Past:
         """How these cells came to be, in at most `STEPS` steps."""
         step_s = max(1, -(-(end - begin) // STEPS))
-        cells, step = self._read(kinds, begin, end, step_s)
+        cells, step = self._read(kinds, begin, end, step_s, one)
         inside = np.isin(_signatures(cells), _signatures(chosen))
         sums = np.zeros((3, -(-(end - begin) // step_s)), np.int64)
+        step = np.minimum(step, sums.shape[1] - 1)  # what ended after its span
         for row, values in zip(sums, (cells.count, cells.duration, cells.amount), strict=True):
             np.add.at(row, step[inside], values[inside])
         return Past(step_s, sums[0], sums[1], sums[2])
@@ -163,9 +182,14 @@ class RecordedTotals:
         )
 
     def _read(
-        self, kinds: tuple[Kind, ...], begin: int, end: int, step_s: int
+        self,
+        kinds: tuple[Kind, ...],
+        begin: int,
+        end: int,
+        step_s: int,
+        one: Instance | None = None,
     ) -> tuple[Cells, Ints]:
-        key = (kinds, begin, end, step_s)
+        key = (kinds, begin, end, step_s, one)
         if key not in self._cells:
             every = len(kinds) > 4
             labels = [kind.label for kind in kinds[:4]]
@@ -174,8 +198,12 @@ class RecordedTotals:
                 "screen/cells",
                 every=every,
                 begin=begin * _S,
-                end=end * _S,
+                end=end * _S + (0 if one is None else _LATE),
                 step=step_s * _S,
+                tgid=None if one is None else one.tgid,
+                span=None if one is None else one.span_id,
+                since=0 if one is None else one.begin,
+                until=0 if one is None else one.until or end * _S,
                 **{f"kind_{letter}": label for letter, label in zip("abcd", labels, strict=True)},
             )
             _remember(self._cells, key, self._made(table))
@@ -286,10 +314,12 @@ class RecordedSlice:
     cells: Cells
     begin: int
     end: int
+    one: Instance | None = None
+    """Whose cells they are alone."""
 
     def past(self, chosen: npt.NDArray[np.intp]) -> Past:
         """See `totals.Slice`; the whole span, in at most `STEPS` steps."""
-        return self.totals.past(self.kinds, self.cells.take(chosen), self.begin, self.end)
+        return self.totals.past(self.kinds, self.cells.take(chosen), self.begin, self.end, self.one)
 
 
 _STATE_CODES = {state: place for place, state in enumerate(STATES)}

@@ -13,19 +13,29 @@ import pyarrow as pa
 from stacks_tui.live.book import MOST_OPEN
 from stacks_tui.live.cells import NONE
 from stacks_tui.live.instances import (
+    COSTS,
     INSTANCE,
     KEPT_OF_NAME,
+    WITHIN,
     Durations,
     Instances,
     Ints,
     SpanSlice,
+    Within,
     added,
+    joined_costs,
 )
 from stacks_tui.store.reader import Recording
 
 
 def read_spans(
-    recording: Recording, begin: int, end: int, until: int, number: Callable[[str], int]
+    recording: Recording,
+    begin: int,
+    end: int,
+    until: int,
+    number: Callable[[str], int],
+    *,
+    children: bool,
 ) -> SpanSlice:
     """The spans of a span of time, ns since the Unix epoch.
 
@@ -35,6 +45,7 @@ def read_spans(
         end: exclusive.
         until: up to which the open ones last.
         number: gives the place of a name in the list of span names.
+        children: with the costs of what lies in them.
     """
     table = recording.ask("screen/span_bins", begin=begin, end=end)
     columns = [_numbers(table.column("tgid")), _names(table.column("name"), number)]
@@ -44,14 +55,26 @@ def read_spans(
         "screen/span_instances", begin=begin, end=end, kept=KEPT_OF_NAME, most=MOST_OPEN
     )
     instances: Instances = np.zeros(found.num_rows, INSTANCE)
-    for name in INSTANCE.names or ():
+    for name in found.column_names:
         column = found.column(name)
         if name in ("name", "parent_name"):
             instances[name] = _names(column, number)
         else:
             instances[name] = _numbers(column)
     closed = instances["closed"]
-    return SpanSlice(added([Durations(*columns)]), instances[closed], instances[~closed], until)
+    within = _within(recording, begin, end, number) if children else None
+    return SpanSlice(
+        added([Durations(*columns)]), instances[closed], instances[~closed], until, within=within
+    )
+
+
+def _within(recording: Recording, begin: int, end: int, number: Callable[[str], int]) -> Within:
+    table = recording.ask("screen/span_children", begin=begin, end=end)
+    found: Within = np.zeros(table.num_rows, WITHIN)
+    found["of"] = _names(table.column("name"), number)
+    for name in ("tgid", "spans", *COSTS):
+        found[name] = _numbers(table.column(name))
+    return joined_costs([found])
 
 
 def _numbers(column: pa.ChunkedArray) -> Ints:

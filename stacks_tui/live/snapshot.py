@@ -220,7 +220,8 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class SpanRow:
-    """What the spans of one name cost in the window: their own, not their children's."""
+    """What the spans of one name cost in the window: their own, or with `View.children` also what
+    all spans cost that lie in them. Count, times and busy are always their own."""
 
     key: str
     name: str
@@ -231,10 +232,12 @@ class SpanRow:
     """Open, and without a sign of life for a second or more."""
     since_seen: int = 0
     """Of count and open: begun before they were listened to."""
+    children: int = 0
+    """Other spans in them, closed or open; only with `View.children`."""
     total_ns: int = 0
     """First entering to closing, of those that were closed."""
     busy_ns: int = 0
-    """Entered, in the window."""
+    """Entered, in the window; of open ones up to now."""
     samples: int = 0
     cpu_ns: int = 0
     """Samples × their period."""
@@ -298,6 +301,8 @@ class Ledger:
     """Spans that wait for locks in a circle, in words; of all spans, whatever the filter."""
     evicted: int = 0
     """Open spans that gave way to bounded memory."""
+    astray: int = 0
+    """With `View.children`: spans whose costs are in no row, for they nest in too many ways."""
 
     def row(self, key: object) -> SpanRow | InstanceRow | None:
         """The row with this key."""

@@ -17,7 +17,7 @@ from stacks_tui.live.cells import Cells
 from stacks_tui.live.instances import SpanSlice
 from stacks_tui.live.names import Names
 from stacks_tui.live.stacks import StackTable
-from stacks_tui.live.view import Window
+from stacks_tui.live.view import Instance, Window
 
 Ints = npt.NDArray[np.int64]
 
@@ -81,8 +81,14 @@ class Totals(Protocol):
         `stacks`: False: nothing is asked of the cells but kinds, processes and threads.
         """
 
-    def spans(self, begin: int, end: int) -> SpanSlice | None:
-        """The spans of a span, seconds since the Unix epoch; None: it is no longer kept."""
+    def of_instance(self, kinds: Sequence[Kind], one: Instance) -> Slice | None:
+        """The cells of one span's events, of its whole life; None: only a recording has them."""
+
+    def spans(self, begin: int, end: int, *, children: bool = False) -> SpanSlice | None:
+        """The spans of a span, seconds since the Unix epoch; None: it is no longer kept.
+
+        `children`: with the costs of what lies in them.
+        """
 
     def stack_rows(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """Rows of the stack table of these ids."""

@@ -124,6 +124,20 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """One span of a process: the use of its id that began then."""
+
+    tgid: int
+    span_id: int
+    begin: int
+    """First entering, ns since the Unix epoch."""
+    until: int = 0
+    """Closed; 0: open."""
+    name: str = ""
+    """Of the span, for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One question of a screen."""
 
@@ -165,6 +179,11 @@ class View:
     """Processes: a row per thread."""
     instances: bool = False
     """Ledger: a row per instance: those that are open, and the longest that were closed."""
+    instance: Instance | None = None
+    """Only the events of this span, of its whole life whatever the window. A running session reads
+    them from what it has written, so the newest second may be lacking."""
+    children: bool = False
+    """Ledger by name: costs with those of all spans that lie in the name's; else its own."""
     selected: str = ""
     """`key` of the row whose `Detail` is wanted; empty: none."""
     a: Side | None = None

@@ -22,8 +22,9 @@ from stacks_tui.errors import StacksError
 from stacks_tui.kinds import parse_program
 from stacks_tui.live.answers import answer
 from stacks_tui.live.model import LiveModel
-from stacks_tui.live.view import View
+from stacks_tui.live.view import Panel, View
 from stacks_tui.owner import invoking_user
+from stacks_tui.session.archive import Archive
 from stacks_tui.session.header import Header
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.outbox import Outbox
@@ -60,6 +61,8 @@ MOST_OFTEN_MS = 10
 SETTLED_NS = 2_000_000_000
 """After which no event of a second is on its way any more."""
 _READ = 1 << 16
+_OF_INSTANCES = (Panel.TABLE, Panel.TREE, Panel.FLAME, Panel.PROCESSES, Panel.HISTOGRAM)
+"""Panels that may show the events of one span alone."""
 
 
 def child() -> None:
@@ -130,7 +133,8 @@ class Collector:
                         self._outbox.send(KindFailed(program, reason))
                 if launched is not None:
                     launched.release()
-                self._run(session, model, options, stop, launched)
+                archive = stack.enter_context(contextlib.closing(Archive(session.directory)))
+                self._run(session, model, archive, options, stop, launched)
                 return self._finish(session, launched, directory)
         except StacksError as error:
             return Ended(directory, failure=str(error), exit_code=error.exit_code)
@@ -156,6 +160,7 @@ class Collector:
         self,
         session: Session,
         model: LiveModel,
+        archive: Archive,
         options: RecordOptions,
         stop: StopRequest,
         launched: Launched | None,
@@ -197,12 +202,15 @@ class Collector:
                     what = f"the live figures stopped ({model.failure!r}); the recording goes on."
                     self._outbox.send(LogLine(what, "error"))
             if self._is_due():
-                self._show(session, model, header)
+                self._show(session, model, archive, header)
 
-    def _show(self, session: Session, model: LiveModel, header: Header) -> None:
+    def _show(self, session: Session, model: LiveModel, archive: Archive, header: Header) -> None:
         self._due = time.monotonic() + self._interval
         view = self._view
-        found = answer(model.view(), view, lambda: model.timeline(header.gaps()))
+        if view.instance is not None and view.panel in _OF_INSTANCES:
+            view, found = archive.answer(view)
+        else:
+            found = answer(model.view(), view, lambda: model.timeline(header.gaps()))
         status = session.status()
         for note in status.notes:
             self._outbox.send(Note(note))

@@ -23,7 +23,7 @@ from stacks_tui.capture.programs import Programs
 from stacks_tui.capture.ringbuf import decode, is_code
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
-from stacks_tui.enrich.spans import Spans
+from stacks_tui.enrich.spans import Opened, Spans
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EVENT, RECORD, AwaitsRecord, CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
@@ -80,6 +80,15 @@ class Tap(Protocol):
     def stacks(self, stacks: Sequence[ResolvedStack]) -> None:
         """Stacks that have their names now; an event may come before its stacks."""
 
+    def opened(self, spans: Opened, offset: int) -> None:
+        """Spans that were entered for the first time, before any event that bears them.
+
+        `offset`: from their times to the Unix epoch, ns."""
+
+    def open_now(self, events: npt.NDArray[np.void], offset: int) -> None:
+        """What is open at this moment, about once a second: the spans as closes and their waits,
+        all with the flag OPEN. None of it is written. `offset`: to the Unix epoch, ns."""
+
 
 class Pipeline:
     """The reading and the writing thread of a recording."""
@@ -113,6 +122,7 @@ class Pipeline:
         self._count = 0
         self._rounds = 0
         self._ended = 0
+        self._open_due = 0.0
         self._change = threading.Condition()
         self._seen: set[int] = set()
         self._reading = self._writing = True
@@ -212,6 +222,7 @@ class Pipeline:
                     told = time.monotonic()
                     self._writer.write_processes(self._follower.ended_processes(self._clock))
                     self._writer.flush(self._status())
+                    self._tell_open()
             self._write_events(_NO_EVENTS, self._spans.unfinished(self._ended))
             self._write_stacks(self._symbolizer.finish())
             self._writer.write_processes(self._follower.all_processes(self._clock))
@@ -234,7 +245,11 @@ class Pipeline:
         self._name(stacks)
         if sum(map(len, batches)):
             records = _joined(batches)["event"]
-            self._write_events(*self._spans.take_in(records))
+            events, added = self._spans.take_in(records)
+            opened = self._spans.opened()
+            if self._tap is not None and len(opened):
+                self._tap.opened(opened, self._clock.offset_ns)
+            self._write_events(events, added)
             self._spans.drop_old()
         self._write_stacks(self._symbolizer.take())
 
@@ -250,6 +265,14 @@ class Pipeline:
         self._writer.write_events(rows)
         if self._tap is not None:
             self._tap.events(events, rows)
+
+    def _tell_open(self) -> None:
+        """Where many are open, seldom: reading them is to cost no more than a twentieth."""
+        began = time.monotonic()
+        if self._tap is None or began < self._open_due:
+            return
+        self._tap.open_now(self._programs.open_spans(time.monotonic_ns()), self._clock.offset_ns)
+        self._open_due = began + 20 * (time.monotonic() - began)
 
     def _write_stacks(self, stacks: Sequence[ResolvedStack]) -> None:
         self._writer.write_stacks(stacks)

@@ -200,9 +200,12 @@ class _Sources:
             os.close(fd)
 
 
-def open_recording(path: Path, user: User | None = None, memory: int = 0) -> Recording:
+def open_recording(
+    path: Path, user: User | None = None, memory: int = 0, threads: int | None = None
+) -> Recording:
     """Open a recording; one that a killed recorder left is made whole first, if it is the user's.
-    `memory`: bytes that queries may take; 0: what DuckDB takes by itself.
+    `memory`: bytes that queries may take; 0: what DuckDB takes by itself. `threads`: that work at a
+    query; None: one for each CPU.
 
     Raises:
         UsageError: there is nothing of this name, or it is no recording.
@@ -221,7 +224,7 @@ def open_recording(path: Path, user: User | None = None, memory: int = 0) -> Rec
         else:
             manifest, live = None, False
             _add_file(os.dup(fd), path.name, sources)
-        return _connect(path, manifest, live, sources, memory)
+        return _connect(path, manifest, live, sources, memory, threads)
     except BaseException as error:
         sources.close()
         if isinstance(error, OSError):
@@ -358,7 +361,12 @@ def _add_file(fd: int, name: str, sources: _Sources) -> None:
 
 
 def _connect(
-    path: Path, manifest: Manifest | None, live: bool, sources: _Sources, memory: int
+    path: Path,
+    manifest: Manifest | None,
+    live: bool,
+    sources: _Sources,
+    memory: int,
+    threads: int | None,
 ) -> Recording:
     paths = {fd: f"/proc/self/fd/{fd}" for fd in sources.descriptors()}
     # What an older version began, this one may have recovered.
@@ -370,6 +378,7 @@ def _connect(
             "autoload_known_extensions": "false",
             "temp_directory": "",  # no spill files in whatever folder we were started in
             **({"memory_limit": f"{memory >> 20}MiB"} if memory else {}),
+            **({"threads": str(threads)} if threads else {}),
         },
     )
     try:

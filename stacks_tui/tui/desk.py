@@ -11,14 +11,15 @@ from typing import Any
 
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.terms import also
-from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
+from stacks_tui.live.view import Group, Instance, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.python.shown import Shown
 from stacks_tui.tui import words
 
 MINIMA = (0.0, 0.001, 0.01, 0.05)
 _MOST_BACK = 50
 _PLACE = (
-    "tab", "panel", "group", "window", "filter", "tgid", "pid", "zoom", "instances", "a", "b",
+    "tab", "panel", "group", "window", "filter", "tgid", "pid", "zoom", "instances", "instance",
+    "children", "a", "b",
 )  # fmt: skip
 """What of a view makes another place to go back to."""
 
@@ -49,6 +50,8 @@ class Desk:
                 changes["panel"] = Panel.LEDGER
             elif before.panel is Panel.LEDGER:
                 changes["panel"] = Panel.TABLE
+        if changes.get("panel") in _NOT_OF_INSTANCES:
+            changes.setdefault("instance", None)
         if "panel" in changes and changes["panel"] is not before.panel:
             changes.setdefault("selected", "")
             changes.setdefault("sort", _usual_sort(changes["panel"], before))
@@ -78,10 +81,13 @@ class Desk:
         return True
 
     def clear(self) -> bool:
-        """Drop the last thing that narrows: zoom, comparison, filter, process, brushed window."""
+        """Drop the last thing that narrows: zoom, span, comparison, filter, process, brushed
+        window."""
         view = self.view
         if view.zoom:
             return self.go(zoom=())
+        if view.instance is not None:
+            return self.go(panel=Panel.LEDGER, tab=Tab.SPANS, instances=True)
         if self.mark is not None and not view.compares:
             self.mark = None
             return True
@@ -183,11 +189,27 @@ class Desk:
         self.compare(self.mark, side, f"{self.mark_name} → {name}")
         return f"A is {self.mark_name.partition(' → ')[0]}, B is {name}"
 
+    def open_instance(self, one: Instance, tab: Tab) -> bool:
+        """The stacks of one span."""
+        return self.go(
+            panel=Panel.TABLE, tab=tab, group=Group.STACK, instance=one, sort="own", selected=""
+        )
+
     def compare(self, a: Side, b: Side, name: str) -> None:
         """Show what differs between two sides."""
         self.mark, self.mark_name = a, name
         panel = self.view.panel if self.view.panel in _COMPARED else Panel.TABLE
-        self.go(a=a, b=b, panel=panel, sort="change", reverse=False, zoom=(), tgid=0, pid=0)
+        self.go(
+            a=a,
+            b=b,
+            panel=panel,
+            sort="change",
+            reverse=False,
+            zoom=(),
+            tgid=0,
+            pid=0,
+            instance=None,
+        )
 
     def end_comparison(self) -> bool:
         """Show one window again."""
@@ -204,6 +226,8 @@ class Desk:
 _WAITS = (Tab.BLOCKED, Tab.RUNNABLE)
 _OF_WAITS = (Group.REASON, Group.WAKER)
 """Groups that only waits have."""
+_NOT_OF_INSTANCES = (Panel.LEDGER, Panel.TIMELINE)
+"""Panels that show all spans, or all there is."""
 _COMPARED = (Panel.TABLE, Panel.TREE, Panel.FLAME)
 
 

@@ -86,6 +86,15 @@ def plan(directory: str, view: View, snap: Snapshot | None, form: Format[Any], p
         view,
         kinds=kinds,
     )
+    if view.instance is not None:
+        one = view.instance
+        selection = replace(
+            selection,
+            pids=(one.tgid,),
+            span=str(one.span_id),
+            begin=one.begin,
+            end=one.until + 1 if one.until else None,
+        )
     lacks = []
     if view.zoom and view.panel in (Panel.FLAME, Panel.TREE):
         lacks.append("the zoom")

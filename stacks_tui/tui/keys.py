@@ -54,6 +54,14 @@ KEYS: tuple[Key, ...] = (
     Key(
         "view.ledger", "l", "panel('ledger')", "spans", "spans by name; again: one by one", "Views"
     ),
+    Key(
+        "view.children",
+        "n",
+        "children",
+        "children",
+        "spans: what they cost alone, or with all that lies in them",
+        "Views",
+    ),
     Key("view.threads", "O", "threads", "threads", "processes or threads", "Views"),
     Key(
         "view.histogram",
@@ -195,8 +203,8 @@ HINTS: dict[str, tuple[str, ...]] = {
     "flame": (*_COMMON, "view.table", "flame.find", "flame.invert", "view.clear",
               "compare.mark", *_END, "tab.next"),
     "processes": (*_COMMON, "view.threads", "row.sort", "view.table", "compare.mark", *_END),
-    "ledger": (*_COMMON, "view.ledger", "view.histogram", "view.window", "row.sort",
-               "compare.mark", *_END, "tab.next", "view.table"),
+    "ledger": (*_COMMON, "view.ledger", "view.children", "view.histogram", "view.window",
+               "row.sort", "compare.mark", *_END, "tab.next", "view.table"),
     "histogram": (*_COMMON, "tab.next", "view.measure", "view.kinds", "view.table", *_END),
     "timeline": (*_COMMON, "view.table", "view.clear", *_END),
     "nothing": ("session.help", "view.table", "session.pause", "session.quit"),

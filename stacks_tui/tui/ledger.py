@@ -6,7 +6,7 @@ Comes in: a `Ledger`, a row's `Detail`. Goes out: columns, lines, lines of the d
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 from stacks_tui import text
 from stacks_tui.live.lock_spans import HOLD, WAIT
@@ -18,6 +18,13 @@ from stacks_tui.tui.stacks import frame_line
 from stacks_tui.tui.widgets.paper import PaperLine
 from stacks_tui.tui.widgets.table import Cell, Column, Line
 
+NONE_YET = "no program here has entered a span yet"
+NONE_RECORDED = "no program entered a span while this was recorded"
+HOW_TO_MARK = (
+    'spans are what programs mark themselves: with tracing_stacks.span("name") in Python, '
+    "tracing_stacks.h in C and C++, tracing in Rust, or OpenTelemetry as it comes "
+    "(README, Spans)"
+)
 DEADLOCK_KEY = "deadlock"
 REST_KEY = ("rest",)
 
@@ -41,8 +48,8 @@ _BY_NAME = (
     Column("label", "span", 0, sortable=True),
 )
 _INSTANCES = (
-    Column("duration_ns", "lasted", 8, right=True, sortable=True),
-    Column("state", "", 9),
+    Column("duration_ns", "lasted", 9, right=True, sortable=True),
+    Column("state", "", 5),
     Column("busy_ns", "busy", 8, right=True, sortable=True),
     *_COSTS,
     Column("label", "span", 0, sortable=True),
@@ -60,8 +67,8 @@ def lines(found: Ledger, view: View) -> list[Line]:
     shown = columns(view)
     made = []
     for at, says in enumerate(found.deadlocks):
-        what: Cell = ((text.printable(f"deadlock: {says.rpartition('cycle: ')[2]}"), "rise"),)
-        made.append(_told(f"{DEADLOCK_KEY}{at}", what, shown))
+        what: Cell = ((text.printable(f" deadlock: {says.rpartition('cycle: ')[2]}"), "rise"),)
+        made.append(Line(f"{DEADLOCK_KEY}{at}", (what,)))
     made += [_by_name(row, shown) for row in found.rows]
     made += [_instance(row, shown) for row in found.instances]
     rest: list[str] = []
@@ -69,13 +76,10 @@ def lines(found: Ledger, view: View) -> list[Line]:
         rest.append(f"({text.count(found.rest_rows)} more rows)")
     if found.evicted:
         rest.append(f"({text.count(found.evicted)} open ones no longer kept)")
-    made += [_told((*REST_KEY, at), said, shown, "dim") for at, said in enumerate(rest)]
+    if found.astray:
+        rest.append(f"({text.count(found.astray)} spans, nested in too many ways, are in no row)")
+    made += [Line((*REST_KEY, at), (f" {said}",), "dim") for at, said in enumerate(rest)]
     return made
-
-
-def _told(key: Hashable, what: Cell, shown: Sequence[Column], look: str = "") -> Line:
-    """A line that has only words."""
-    return Line(key, tuple(what if one.key == "label" else "" for one in shown), look)
 
 
 def _by_name(row: SpanRow, shown: Sequence[Column]) -> Line:
@@ -86,7 +90,7 @@ def _by_name(row: SpanRow, shown: Sequence[Column]) -> Line:
         marks.append((f"  {text.count(row.since_seen)} since seen", "caller"))
     cells: dict[str, str | tuple[Piece, ...]] = {
         "label": ((text.printable(row.name), ""), *marks),
-        "count": text.si(row.count),
+        "count": text.si(row.count) if row.count else "·",
         "open": text.si(row.open) if row.open else "·",
         **_costs(row),
         **{name: _time(getattr(row, name)) for name in ("p50_ns", "p99_ns", "max_ns")},
@@ -96,19 +100,20 @@ def _by_name(row: SpanRow, shown: Sequence[Column]) -> Line:
 
 def _instance(row: InstanceRow, shown: Sequence[Column]) -> Line:
     state = "stuck" if row.stuck else "open" if row.open else ""
-    if row.since_seen:
-        state = f"{state} seen".strip()
-    about = f"  #{row.span_id}"
-    if row.id:
-        about += f"  lock {row.id:#x}" if row.name in (WAIT, HOLD) else f"  id {row.id}"
     where = f"  in {text.printable(row.parent)}" if row.parent else ""
+    about = f"  {_id(row)}" if row.id else ""
+    about += f"  #{row.span_id}"
     cells: dict[str, str | tuple[Piece, ...]] = {
-        "label": ((text.printable(row.name), ""), (about + where, "caller")),
+        "label": ((text.printable(row.name), ""), (where + about, "caller")),
         "state": ((state, "warn" if row.stuck else "caller"),),
-        "duration_ns": _time(row.duration_ns),
+        "duration_ns": "≥" * row.since_seen + _time(row.duration_ns),
         **_costs(row),
     }
     return Line(row.key, tuple(cells[one.key] for one in shown))
+
+
+def _id(row: InstanceRow) -> str:
+    return f"lock {row.id:#x}" if row.name in (WAIT, HOLD) else f"id {row.id}"
 
 
 def _costs(row: SpanRow | InstanceRow) -> dict[str, str]:
@@ -141,7 +146,7 @@ def detail_lines(
     row = found.row(key)
     if row is None:
         return (((" choose a row: what it cost is shown here", "dim"),),)
-    shown.append(_head(row, width))
+    shown += _head(row, width)
     if detail is None or detail.key != row.key:
         return tuple(shown[:height])
     for note in detail.notes:
@@ -163,31 +168,48 @@ def _wrapped(what: str, width: int, look: str) -> list[PaperLine]:
     return [((f" {part}", look),) for part in parts]
 
 
-def _head(row: SpanRow | InstanceRow, width: int) -> PaperLine:
-    name = text.printable(row.name)
+def _head(row: SpanRow | InstanceRow, width: int) -> list[PaperLine]:
+    name = text.truncate(text.printable(row.name), max(20, width // 3))
     if isinstance(row, InstanceRow):
-        lasted = text.duration(row.duration_ns)
-        quiet = f" · no sign of life for {text.duration(row.quiet_ns)}" if row.stuck else ""
+        lasted = ("at least " if row.since_seen else "") + text.duration(row.duration_ns)
         state = "open for" if row.open else "lasted"
-        return ((f" {name} · {state} {lasted}, entered {text.duration(row.busy_ns)}", "head"),
-                (quiet, "warn"))  # fmt: skip
-    lead = f" {name} · {text.count(row.count)} closed, {text.count(row.open)} open"
-    if not row.count:
-        return ((lead, "head"),)
-    times = " · ".join(
-        f"{what} {text.duration(ns)}"
-        for what, ns in (
-            ("p50", row.p50_ns),
-            ("p90", row.p90_ns),
-            ("p99", row.p99_ns),
-            ("max", row.max_ns),
+        lead: PaperLine = (
+            (f" {name} · {state} {lasted}, entered {text.duration(row.busy_ns)}", "head"),
         )
-    )
-    low = text.duration(1 << row.first_bin)
-    high = text.duration(2 << (row.first_bin + len(row.bins) - 1))
-    drawn = spark(tuple(map(float, row.bins)), len(row.bins))
-    pieces: list[tuple[str, str]] = [(lead, "head"), (f" · {times}", "")]
-    picture = f"   {low} {drawn} {high}"
-    if sum(len(part) for part, _ in pieces) + len(picture) <= width:
-        pieces += [(f"   {low} ", "dim"), (drawn, "spark"), (f" {high}", "dim")]
-    return tuple(pieces)
+        if not row.stuck:
+            return [lead]
+        return _joined([lead, ((f" · no sign of life for {text.duration(row.quiet_ns)}", "warn"),)],
+                       width)  # fmt: skip
+    said = f" {name} · {text.count(row.count)} closed, {text.count(row.open)} open"
+    if row.children:
+        said += f", {text.count(row.children)} within"
+    parts: list[PaperLine] = [((said, "head"),)]
+    if row.count:
+        times = " · ".join(
+            f"{what} {text.duration(ns)}"
+            for what, ns in (
+                ("p50", row.p50_ns),
+                ("p90", row.p90_ns),
+                ("p99", row.p99_ns),
+                ("max", row.max_ns),
+            )
+        )
+        low = text.duration(1 << row.first_bin)
+        high = text.duration(2 << (row.first_bin + len(row.bins) - 1))
+        drawn = spark(tuple(map(float, row.bins)), len(row.bins))
+        parts.append(((f" · {times}", ""),))
+        parts.append(((f"   {low} ", "dim"), (drawn, "spark"), (f" {high}", "dim")))
+    return _joined(parts, width)
+
+
+def _joined(parts: Sequence[PaperLine], width: int) -> list[PaperLine]:
+    """Parts one behind the other; what does not fit begins another line."""
+    lines: list[PaperLine] = []
+    for part in parts:
+        cells = sum(text.cell_width(said) for said, _ in part)
+        if lines and sum(text.cell_width(said) for said, _ in lines[-1]) + cells <= width:
+            lines[-1] = (*lines[-1], *part)
+        else:
+            (said, look), *rest = part
+            lines.append(((f" {said.lstrip(' ·')}", look), *rest))
+    return lines

@@ -56,6 +56,9 @@ def title(state: State, view: View, snap: Snapshot | None) -> tuple[list[Spot], 
         right.append(Spot(f": {state.phase}", "plain", rank=3))
     began = snap.began if snap else 0
     window = words.window_name(view.window, 0, began)
+    if view.instance is not None:
+        right.append(Spot(f"  span #{view.instance.span_id} ", "name"))
+        return left, right
     right.append(Spot(f"  {window} ▾ ", "name", "choose_window"))
     return left, right
 
@@ -139,6 +142,8 @@ def tabs(
         name = words.PANEL_NAME.get(view.panel, "")
         if view.panel is Panel.LEDGER and view.instances:
             name = "one by one"
+        elif view.panel is Panel.LEDGER:
+            name = "with children" if view.children else "own costs"
         right.append(Spot(f"  {name} ", "name"))
     return left, right
 
@@ -146,6 +151,9 @@ def tabs(
 def chips(view: View) -> list[Spot]:
     """What narrows the view, each with a click that takes it away."""
     found = []
+    if view.instance is not None:
+        name = text.truncate(text.printable(view.instance.name), 14)
+        found.append(Spot(f" {name} ", "warn", "drop_instance"))
     if view.filter:
         found.append(Spot(f" /{text.printable(view.filter[:40])} ", "warn", "clear_filter", 2))
     if view.tgid:

@@ -50,11 +50,23 @@ def _window(side: Side, begin: int, end: int) -> tuple[int, int]:
     return (end - window.last_s * 10**9 if window.last_s else 0), end
 
 
+def _when(view: View, begin: int, end: int) -> list[str]:
+    one = view.instance
+    if one is None:
+        return [f"e.timestamp >= {begin} and e.timestamp < {end}"]
+    moment = "e.timestamp - if(starts_with(e.kind, 'blk_'), e.duration, 0)"
+    until = f" and {moment} <= {one.until}" if one.until else ""
+    return [
+        f"e.tgid = {one.tgid} and e.span_id = {one.span_id}",
+        f"{moment} >= {one.begin}{until}",
+    ]
+
+
 def _events(view: View, begin: int, end: int, side: str) -> list[str]:
     """The events that the view counts, each with its value and frames (name and module)."""
     wanted = [
         *filter_sql.kind_conditions(view),
-        f"e.timestamp >= {begin} and e.timestamp < {end}",
+        *_when(view, begin, end),
         *filter_sql.filter_conditions(view),
     ]
     return [
@@ -283,15 +295,30 @@ def _ledger(view: View, begin: int, end: int) -> str:
     where = [
         f'where (open or "end" between {begin} and {end - 1})',
         *(f"  and name = {literal(name)}" for name in names),
-        *([f"  and tgid = {view.tgid}"] if view.tgid else []),
+        *([f"  and s.tgid = {view.tgid}"] if view.tgid else []),
     ]
     if view.instances:
         return "\n".join(
             [
                 "-- spans one by one: the open ones, and those that were closed in the window",
-                "select * from spans join span_costs using (tgid, span_id, use)",
+                "select * from spans s join span_costs using (tgid, span_id, use)",
                 *where,
                 f"order by duration desc limit {view.top}",
+            ]
+        )
+    if view.children:
+        return "\n".join(
+            [
+                "-- what lies in the spans of a name, each once; costs are of whole spans",
+                "select p.name, sum(c.cpu_ns) as cpu_ns, sum(c.blocked_ns) as blocked_ns,",
+                "       sum(c.runnable_ns) as runnable_ns, sum(c.growth_bytes) as growth_bytes",
+                "from (",
+                "    select distinct a.tgid, a.span_id, a.use, s.name",
+                "    from span_ancestors a join spans s",
+                "      on s.tgid = a.tgid and s.span_id = a.above_id and s.use = a.above_use",
+                *(f"    {line}" for line in where),
+                ") p left join span_costs c using (tgid, span_id, use)",
+                "group by p.name order by cpu_ns desc",
             ]
         )
     return "\n".join(
@@ -302,7 +329,7 @@ def _ledger(view: View, begin: int, end: int) -> str:
             "       sum(runnable_ns) as runnable_ns, sum(growth_bytes) as growth_bytes,",
             "       quantile_disc(duration, [0.5, 0.9, 0.99]) filter (not open) as quantiles_ns,",
             "       max(duration) filter (not open) as max_ns",
-            "from spans join span_costs using (tgid, span_id, use)",
+            "from spans s join span_costs using (tgid, span_id, use)",
             *where,
             "group by name order by busy_ns desc",
         ]

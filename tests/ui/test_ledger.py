@@ -105,15 +105,41 @@ def test_from_a_name_to_instances_to_stacks_of_every_kind(recording: Path) -> No
         assert isinstance(rows, Ledger)
         assert [(row.tgid, row.span_id) for row in rows.instances] == [(200, 1), (100, 1), (100, 4)]
         assert "id 7001" in shown
-        await press(pilot, app, "down", "down", "enter")
-        assert app.main.desk.view.tab is Tab.CPU and "work" in text_of(app)
-        for tab in ("blocked", "runnable", "rss", "block", "vfs", "net"):
-            await press(pilot, app, "tab")
+        line_of(app, rows.instances[1].key)
+        await press(pilot, app, "enter")  # the request of process 100, alone
+        one = app.main.desk.view.instance
+        assert one is not None and (one.tgid, one.span_id) == (100, 1)
+        assert app.main.desk.view.tab is Tab.BLOCKED and "futex_wait" in text_of(app)
+        assert "span #1" in text_of(app)
+        await press(pilot, app, "shift+tab")
+        totals = [10**7, 30 * 10**6, 10**7, 8192, 4096, 150, 17]
+        tabs = ("cpu", "blocked", "runnable", "rss", "block", "vfs", "net")
+        for tab, total in zip(tabs, totals, strict=True):
             found = app.main.shown and app.main.shown.rows
             assert app.main.desk.view.tab.value == tab
-            assert isinstance(found, Table) and found.total > 0, tab
-        await press(pilot, app, *["backspace"] * 8)
+            assert isinstance(found, Table) and found.total == total, tab
+            await press(pilot, app, "tab")
+        await press(pilot, app, "escape")
+        assert app.main.desk.view.panel is Panel.LEDGER and app.main.desk.view.instances
+        assert app.main.desk.view.instance is None
+        await press(pilot, app, *["backspace"] * 10)
         assert app.main.desk.view.panel is Panel.LEDGER
+
+    played(recording, steps)
+
+
+def test_costs_with_children(recording: Path) -> None:
+    async def steps(pilot: Pilot[Left], app: StacksApp) -> None:
+        await press(pilot, app, "l")
+        before = app.main.shown and app.main.shown.rows
+        shown = await press(pilot, app, "n")
+        rows = app.main.shown and app.main.shown.rows
+        assert isinstance(before, Ledger) and isinstance(rows, Ledger) and "with children" in shown
+        own, whole = (
+            next(row for row in some.rows if row.name == "request") for some in (before, rows)
+        )
+        assert (whole.samples, whole.children) == (own.samples + 3, 2)  # db, and db in db
+        assert "own costs" in await press(pilot, app, "n")
 
     played(recording, steps)
 
@@ -151,13 +177,13 @@ def test_the_sql_of_a_ledger_runs(recording: Path) -> None:
     async def steps(pilot: Pilot[Left], app: StacksApp) -> None:
         await press(pilot, app, "l")
         line_of(app, "srequest")
-        for _ in range(2):
+        for keys in (("n",), ("n", "enter"), ()):
             snap = app.main.snap
             assert snap is not None
             with open_recording(recording) as opened:
                 found = opened.table(sql_of(app.main.desk.view, snap.begin, snap.end))
             assert found.num_rows
-            await press(pilot, app, "enter")
+            await press(pilot, app, *keys)
 
     played(recording, steps)
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from live_events import OFFSET, Story, batches, story
 
+from stacks_tui.enrich.spans import SPAN, Opened
 from stacks_tui.kinds import Kind
 from stacks_tui.records import EVENT, EventFlag
 from stacks_tui.schema import EVENTS
@@ -24,6 +25,30 @@ class Labelled:
     stacks: tuple[object, ...]
     spans: dict[tuple[int, int], tuple[str, int, int, bool]] = field(default_factory=dict)
     """Name, parent, id, since seen."""
+    told: int = -1
+    """Up to when `opened` has told of spans."""
+
+    def opened(self, events: npt.NDArray[np.void]) -> Opened:
+        """The spans that are entered in the time of these events, in order."""
+        closes = self.events[self.events["kind"] == Kind.TRACE_CLOSE]
+        first = closes["time"] - closes["duration"]
+        order = np.argsort(first, kind="stable")
+        closes, first = closes[order], first[order]
+        inside = (first > self.told) & (first <= events["time"].max())
+        self.told = max(self.told, int(events["time"].max()))
+        closes, first = closes[inside], first[inside]
+        spans = np.zeros(len(closes), SPAN)
+        for name in ("span_id", "tgid", "pid"):
+            spans[name] = closes[name]
+        spans["first"], spans["born"] = first, closes["span_born"]
+        found = [
+            self.spans[key]
+            for key in zip(closes["tgid"].tolist(), closes["span_id"].tolist(), strict=True)
+        ]
+        for name, place in (("parent_id", 1), ("id", 2), ("seen", 3)):
+            spans[name] = [one[place] for one in found]
+        names = pa.array([one[0] for one in found], pa.string()).dictionary_encode()
+        return Opened(spans, names)
 
     def rows(self, events: npt.NDArray[np.void]) -> pa.RecordBatch:
         """Events as they are stored."""

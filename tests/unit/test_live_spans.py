@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from live_events import OFFSET
 from live_spans import NAMES, Labelled, with_spans
 from span_fixture import DEADLOCK, write_spans
 from store_rows import header, me
 
+from stacks_tui.enrich.spans import SPAN, Opened
+from stacks_tui.export.questions import TABLES, ask, find_question, recorded, rows_of
+from stacks_tui.export.selection import Selection
+from stacks_tui.export.task import Task
 from stacks_tui.kinds import Kind
 from stacks_tui.live import book as book_module
 from stacks_tui.live.answers import Answer, answer
@@ -30,13 +36,13 @@ from stacks_tui.live.instances import (
 from stacks_tui.live.model import MOST_SPAN_NAMES, OTHER_SPANS, LiveModel
 from stacks_tui.live.names import Names
 from stacks_tui.live.recorded import RecordedTotals
-from stacks_tui.live.snapshot import Ledger, Snapshot
+from stacks_tui.live.snapshot import Ledger, Snapshot, Table
 from stacks_tui.live.terms import span_term
-from stacks_tui.live.view import ALL, Group, Panel, Side, Tab, View, Window
-from stacks_tui.records import EVENT
+from stacks_tui.live.view import ALL, Group, Instance, Panel, Side, Tab, View, Window
+from stacks_tui.records import EVENT, EventFlag
 from stacks_tui.session.protocol import FrameReader, encode
 from stacks_tui.store.manifest import RecordingStatus
-from stacks_tui.store.reader import open_recording
+from stacks_tui.store.reader import Recording, open_recording
 from stacks_tui.store.writer import RecordingWriter, StoreOptions
 
 SECONDS = 95
@@ -55,13 +61,14 @@ def live(told: Labelled) -> LiveModel:
     model.stacks(told.stacks)  # type: ignore[arg-type]
     for at in range(0, len(told.events), 1700):
         part = told.events[at : at + 1700]
+        model.opened(told.opened(part), OFFSET)
         model.events(part, told.rows(part))
     assert model.failure is None
     return model
 
 
 @pytest.fixture(scope="module")
-def reopened(told: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedTotals]:
+def recording(told: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
     path = tmp_path_factory.mktemp("recorded") / "r"
     head = replace(header(), begin=OFFSET, clock_offset=OFFSET)
     writer = RecordingWriter.create(path, me(), head, StoreOptions(rows_per_file=7000))
@@ -71,7 +78,12 @@ def reopened(told: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     writer.finish_tables()
     writer.close(RecordingStatus(OFFSET + SECONDS * S - 1))
     with open_recording(path, me()) as opened:
-        yield RecordedTotals(opened)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def reopened(recording: Recording) -> RecordedTotals:
+    return RecordedTotals(recording)
 
 
 def ledgers(live: LiveModel, reopened: RecordedTotals, view: View) -> tuple[Ledger, Ledger]:
@@ -137,6 +149,83 @@ def test_numbers_are_those_of_the_events(told: Labelled, live: LiveModel) -> Non
         assert sum(row.bins) == row.count
 
 
+@pytest.mark.parametrize("window", [ALL, Window(10), Window(60)])
+@pytest.mark.parametrize("narrowed", ["", "span=query", "process:job1", "GET"])
+def test_costs_with_children_are_equal(
+    live: LiveModel, reopened: RecordedTotals, window: Window, narrowed: str
+) -> None:
+    view = replace(BY_NAME, window=window, filter=narrowed, children=True)
+    first, second = ledgers(live, reopened, view)
+    assert first == second and (first.rows or narrowed) and not first.astray
+    own, _ = ledgers(live, reopened, replace(view, children=False))
+    assert {row.name for row in own.rows} == {row.name for row in first.rows}
+    if not narrowed and window == ALL:
+        before = {row.name: row for row in own.rows}
+        assert any(row.samples > before[row.name].samples for row in first.rows)
+        assert all(row.samples >= before[row.name].samples for row in first.rows)
+
+
+def test_costs_with_children_are_those_of_the_query(
+    told: Labelled, live: LiveModel, recording: Recording
+) -> None:
+    span = recorded(recording)
+    question = find_question("spans_with_children", TABLES)
+    relation = ask(recording, question, Selection(), span, span.begin, Task())
+    rows = {row["span"]: row for row in rows_of(relation, question).to_pylist()}
+    found = answer(live.view(), replace(BY_NAME, children=True), live.timeline).rows
+    assert isinstance(found, Ledger) and {row.name for row in found.rows} == rows.keys()
+    for row in found.rows:
+        wanted = rows[row.name]
+        assert (row.count + row.open, row.children) == (wanted["count"], wanted["children"])
+        for name in ("samples", "cpu_ns", "blocked_ns", "runnable_ns"):
+            assert getattr(row, name) == wanted[name], (row.name, name)
+        assert row.file_bytes == wanted["read_bytes"] + wanted["written_bytes"]
+        assert row.block_bytes == wanted["blk_read_bytes"] + wanted["blk_written_bytes"]
+        assert row.socket_bytes == wanted["sent_bytes"] + wanted["received_bytes"]
+        assert row.growth == wanted["growth_bytes"]
+        assert row.samples > 0 or row.name not in ("GET /", "GET /items")
+
+
+COSTS_BY_TAB = {
+    Tab.CPU: "cpu_ns",
+    Tab.BLOCKED: "blocked_ns",
+    Tab.RUNNABLE: "runnable_ns",
+    Tab.RSS: "growth",
+    Tab.BLOCK: "block_bytes",
+    Tab.VFS: "file_bytes",
+    Tab.NET: "socket_bytes",
+}
+
+
+def test_the_stacks_of_an_instance_are_those_of_its_events(
+    reopened: RecordedTotals, tmp_path: Path
+) -> None:
+    with open_recording(write_spans(tmp_path / "r"), me()) as opened:
+        small = RecordedTotals(opened)
+        assert len(cost_of_instances(small)) == 25  # those of an id that is used again are apart
+        assert 0 < len(cost_of_instances(reopened, every=9)) < 100
+
+
+def cost_of_instances(totals: RecordedTotals, every: int = 1) -> set[str]:
+    """Compare what an instance costs with the sums of its stacks; which ones were compared."""
+    view = replace(BY_NAME, instances=True)
+    found = answer(totals, view, totals.timeline).rows
+    assert isinstance(found, Ledger)
+    for row in found.instances[::every]:
+        until = 0 if row.open else row.begin + row.duration_ns
+        one = Instance(row.tgid, row.span_id, row.begin, until)
+        for tab, field in COSTS_BY_TAB.items():
+            asked = View(tab=tab, instance=one, filter=span_term(row.name))
+            told = answer(totals, asked, totals.timeline)
+            assert isinstance(told.rows, Table), told.note
+            assert told.rows.total == getattr(row, field), (row, tab)
+            if told.rows.rows:
+                key = told.rows.rows[0].key
+                detail = answer(totals, replace(asked, selected=key), totals.timeline).detail
+                assert detail is not None and sum(detail.past) == told.rows.rows[0].own
+    return {row.key for row in found.instances[::every]}
+
+
 def test_spans_group_filter_and_compare(live: LiveModel, reopened: RecordedTotals) -> None:
     for view in (
         View(group=Group.SPAN, window=ALL),
@@ -195,7 +284,7 @@ def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         events["span_id"] = 1 + turn * 500 + np.arange(500)
         events["kind"] = Kind.PROFILE
         book.advance(turn + 1)
-        book.add(events, told.rows(events), None, S)
+        book.add(0, events, told.rows(events), None, S)
     found = book.slice(0, 100, whole=True)
     assert found is not None
     assert len(found.open) <= 1000 and found.evicted == 15_000 - len(found.open)
@@ -216,9 +305,92 @@ def test_late_tales_of_a_closed_span_open_nothing() -> None:
     late["time"], late["kind"] = (4, 9), (Kind.PROFILE, Kind.BLK_READ)
     late["span_id"] = (7, 8)  # 8: a request that ended after its span
     for events in (late[:1], close, late):
-        book.add(events, told.rows(events), None, S)
+        book.add(0, events, told.rows(events), None, S)
     found = book.slice(0, 100, whole=True)
     assert found is not None and len(found.open) == 0 and len(found.closed) == 1
+
+
+def opening(*spans: tuple[int, int, int, str]) -> Opened:
+    """Spans of process 1: when, id, parent, name."""
+    found = np.zeros(len(spans), SPAN)
+    for name, place in (("first", 0), ("born", 0), ("span_id", 1), ("parent_id", 2)):
+        found[name] = [one[place] for one in spans]
+    found["tgid"], found["pid"] = 1, 1
+    return Opened(found, pa.array([one[3] for one in spans]).dictionary_encode())
+
+
+def event(kind: Kind, time: int, span: int, born: int, **values: int) -> np.ndarray:  # type: ignore[type-arg]
+    found = np.zeros(1, EVENT)
+    found["kind"], found["time"], found["span_id"], found["span_born"] = kind, time, span, born
+    found["tgid"], found["pid"] = 1, 1
+    for name, value in values.items():
+        found[name] = value
+    return found
+
+
+def test_an_open_span_shows_what_it_spent_up_to_now() -> None:
+    model = LiveModel()
+    model.begin(S)
+    # 7 is entered at 1 s, 8 in it at 2 s; neither is ever left
+    model.opened(opening((S, 7, 0, "outer"), (2 * S, 8, 7, "inner")), 0)
+    told = Labelled(np.zeros(0, EVENT), (), {(1, 8): ("inner", 7, 0, False)})
+    sample = event(Kind.PROFILE, 3 * S, 8, 2 * S, duration=5)
+    model.events(sample, told.rows(sample))
+    state = {"flags": EventFlag.OPEN, "state": 1}
+    now = [
+        event(Kind.TRACE_CLOSE, 9 * S, 7, S, duration=8 * S, word0=8 * S, **state),
+        event(Kind.TRACE_CLOSE, 9 * S, 8, 2 * S, duration=7 * S, word0=7 * S, **state),
+        event(Kind.WAIT, 9 * S, 8, 2 * S, duration=5 * S, amount=S, flags=EventFlag.OPEN, ustack=3),
+    ]
+    model.open_now(np.concatenate(now), 0)
+    model.advance(9 * S)
+    view = replace(BY_NAME, sort="name")
+    found = answer(model.view(), view, model.timeline).rows
+    assert isinstance(found, Ledger)
+    inner, outer = found.rows
+    assert (outer.open, outer.busy_ns, outer.cpu_ns, outer.blocked_ns) == (1, 8 * S, 0, 0)
+    assert (inner.open, inner.busy_ns, inner.cpu_ns) == (1, 7 * S, 5)
+    assert (inner.blocked_ns, inner.runnable_ns) == (4 * S, S)
+    found = answer(model.view(), replace(view, children=True), model.timeline).rows
+    assert isinstance(found, Ledger)
+    inner, outer = found.rows
+    assert (outer.blocked_ns, outer.cpu_ns, outer.busy_ns) == (4 * S, 5, 8 * S)
+    assert (outer.children, inner.children) == (1, 0)
+    found = answer(model.view(), replace(view, instances=True), model.timeline).rows
+    assert isinstance(found, Ledger)
+    assert [(row.open, row.busy_ns, row.blocked_ns) for row in found.instances] == [
+        (True, 7 * S, 4 * S), (True, 8 * S, 0),
+    ]  # fmt: skip
+    found = answer(model.view(), replace(view, window=Window(3)), model.timeline).rows
+    assert isinstance(found, Ledger)  # seconds 7 to 9: what is told of them ends at 9
+    assert [(row.busy_ns, row.blocked_ns) for row in found.rows] == [(2 * S, 3 * S), (2 * S, 0)]
+    # then both are closed: what the events say counts
+    ends = np.concatenate([
+        event(Kind.TRACE_EXIT, 10 * S, 8, 2 * S, duration=8 * S),
+        event(Kind.TRACE_CLOSE, 10 * S, 8, 2 * S, duration=8 * S, word0=8 * S, state=1),
+    ])  # fmt: skip
+    model.events(ends, told.rows(ends))
+    found = answer(model.view(), view, model.timeline).rows
+    assert isinstance(found, Ledger)
+    inner, outer = found.rows
+    assert (inner.open, inner.count, inner.busy_ns, inner.blocked_ns) == (0, 1, 8 * S, 0)
+    assert (outer.open, outer.busy_ns) == (1, 8 * S)
+    assert model.failure is None
+
+
+def test_a_span_is_not_shown_as_open_that_its_batch_closes() -> None:
+    model = LiveModel()
+    model.begin(S)
+    model.opened(opening((S, 7, 0, "brief")), 0)
+    assert answer(model.view(), BY_NAME, model.timeline).rows == Ledger()
+    told = Labelled(np.zeros(0, EVENT), (), {(1, 7): ("brief", 0, 0, False)})
+    close = event(Kind.TRACE_CLOSE, S + 5, 7, S, duration=5, word0=5, state=1)
+    model.events(close, told.rows(close))
+    model.opened(opening((S, 7, 0, "brief")), 0)  # told again, late
+    model.open_now(np.zeros(0, EVENT), 0)
+    found = answer(model.view(), BY_NAME, model.timeline).rows
+    assert isinstance(found, Ledger)
+    assert [(row.count, row.open) for row in found.rows] == [(1, 0)]
 
 
 def test_names_of_spans_are_bounded() -> None:
@@ -289,7 +461,7 @@ def test_time_goes_on_where_nothing_happens() -> None:
     book.advance(1)
     events = np.zeros(1, EVENT)
     events["time"], events["span_id"], events["kind"] = 5, 7, Kind.TRACE_EXIT
-    book.add(events, told.rows(events), None, S)
+    book.add(0, events, told.rows(events), None, S)
     book.advance(9)
     found = book.slice(0, 100, whole=True)
     assert found is not None and found.end == 9 * S

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stacks_tui import text
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
 from stacks_tui.live.terms import also
-from stacks_tui.live.view import Group, Panel, Tab
+from stacks_tui.live.view import Group, Instance, Panel, Tab
 from stacks_tui.tui import ledger
 from stacks_tui.tui.screens.dialogs import Read
 from stacks_tui.tui.widgets.table import Table
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def show(screen: MainScreen) -> None:
     """The ledger by name; from there the instances, and back."""
     desk = screen.desk
+    if desk.view.compares:
+        desk.end_comparison()
     if desk.view.panel is Panel.LEDGER:
         wanted = not desk.view.instances
         screen.ask(desk.go(instances=wanted, sort="duration_ns" if wanted else "busy_ns"))
@@ -39,18 +41,38 @@ def row_of(screen: MainScreen) -> SpanRow | InstanceRow | None:
 
 
 def open_row(screen: MainScreen) -> None:
-    """A name: its instances. An instance: the stacks of its name, to go through all tabs with."""
+    """A name: its instances. An instance: its stacks alone, to go through all tabs with."""
     desk = screen.desk
     row = row_of(screen)
     if row is None:
         _read_deadlock(screen)
         return
-    narrowed = also(desk.view.filter, "span", row.name)
     if isinstance(row, SpanRow):
+        narrowed = also(desk.view.filter, "span", row.name)
         desk.go(filter=narrowed, instances=True, sort="duration_ns", reverse=False, selected="")
     else:
-        desk.go(panel=Panel.TABLE, tab=Tab.CPU, group=Group.STACK, filter=narrowed)
+        until = 0 if row.open else row.begin + row.duration_ns
+        one = Instance(row.tgid, row.span_id, row.begin, until, row.name)
+        desk.open_instance(one, _dearest(row))
     screen.ask()
+
+
+def children(screen: MainScreen) -> None:
+    """Costs of names with those of what lies in them, or without."""
+    view = screen.desk.view
+    if view.panel is Panel.LEDGER and not view.instances:
+        screen.ask(screen.desk.go(children=not view.children))
+    else:
+        screen.notify("costs with children are of spans by name: l shows those")
+
+
+def _dearest(row: InstanceRow) -> Tab:
+    """Where most of its time went: what its stacks are looked at for first. Of one too short for
+    that: where it was left."""
+    times = {Tab.CPU: row.cpu_ns, Tab.BLOCKED: row.blocked_ns, Tab.RUNNABLE: row.runnable_ns}
+    if not any(times.values()):
+        return Tab.SPANS
+    return max(times, key=lambda tab: times[tab])
 
 
 def _read_deadlock(screen: MainScreen) -> None:

@@ -106,10 +106,17 @@ def _empty(screen: MainScreen, snap: Snapshot) -> str:
         return f"{name} can't be had: {text.printable(program.reason)}"
     if program.state is Collecting.OFF and snap.live:
         return f"{name} is off; press {digit} to collect it"
+    if view.instance is not None:
+        what = words.TAB_NAME[view.tab]
+        return f"no {what} events happened in this span itself; tab looks for others, esc goes back"
+    if view.panel is Panel.LEDGER and not program.received:
+        return f"{ledger.NONE_YET if snap.live else ledger.NONE_RECORDED}; {ledger.HOW_TO_MARK}"
     if view.filter or view.tgid:
         return "nothing passes the filter; esc drops it"
     if program.state is Collecting.OFF and not program.received:
         return f"this recording has no {name} events"
+    if view.panel is Panel.LEDGER:
+        return "no span was open or closed in this window; w takes a longer one"
     return f"no {words.TAB_NAME[view.tab]} events in this window; w takes a longer one"
 
 

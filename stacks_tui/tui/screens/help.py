@@ -19,6 +19,13 @@ _PANEL = {
         "As wide as its share. Arrows and clicks move, enter zooms, esc goes back, ^f marks names, "
         "n finds the next. Blue is the kernel, grey has no name."
     ),
+    "ledger": (
+        "What spans cost in the window. l: by name, one by one. enter: the spans of a name, "
+        "then the stacks of one span alone. n: a name's own costs, or with all that lies in it. "
+        "busy: entered; open ones count up to now. stuck: no sign of life for a second. ≥, "
+        "since seen: it began before it was listened to. m on two rows compares their stacks. / "
+        "takes span: and process:. Where there are none: import tracing_stacks (README, Spans)."
+    ),
     "processes": "All kinds beside one another. enter opens the stacks of one; O shows threads.",
     "histogram": "How long or how large events are, by powers of two. v and b choose of what.",
     "timeline": "By second. Drag, or enter at begin and end: the span is the window of every view.",
@@ -29,6 +36,7 @@ _WIDGETS: dict[str, tuple[tuple[str, str], ...]] = {
     "tree": (("↑ ↓ k j", "row"), ("enter", "open or close")),
     "flame": (("arrows", "frame"), ("enter", "zoom"), ("n N", "next, previous match")),
     "processes": (("↑ ↓ k j", "row"), ("enter", "its stacks")),
+    "ledger": (("↑ ↓ k j", "row"), ("enter", "its spans, then the stacks of one")),
     "timeline": (("← →", "second"), ("shift+← →", "ten"), ("enter", "begin, end of the span")),
 }
 _MEANING = {
@@ -39,7 +47,7 @@ _MEANING = {
     Tab.BLOCK: "Bytes from and to disks, by who issued them. v: by time.",
     Tab.VFS: "Bytes by read and write calls. each: time per call; v: by time or number.",
     Tab.NET: "Bytes by TCP and UDP sockets.",
-    Tab.SPANS: "Time in spans that programs mark.",
+    Tab.SPANS: "Time in spans that programs mark, from entering to leaving.",
     Tab.SLICES: "Time on a CPU between two switches: exact, where CPU is sampled.",
 }
 _TRUST = (

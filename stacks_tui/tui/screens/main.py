@@ -347,6 +347,8 @@ class MainScreen(Screen[None]):
     action_pin = moves.pin
     action_invert = moves.invert
     action_find = moves.find
+    action_children = spans.children
+    action_drop_instance = moves.clear
     action_mark = comparing.mark
     action_compare = comparing.compare
     action_collect = steering.collect

@@ -6,6 +6,7 @@ The cursor stays with the row it was put on, by the row's key, when rows move.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -47,9 +48,12 @@ class Line:
 
     key: Hashable
     cells: tuple[Cell, ...]
-    """As many as columns, printable."""
+    """As many as columns, printable; or one that takes the whole width."""
     look: str = ""
     """A look for the whole row (`dim`, `pinned`), or empty."""
+
+
+_WHOLE = Column("", "", 0)
 
 
 class Table(ScrollView, can_focus=True):
@@ -258,11 +262,10 @@ class Table(ScrollView, can_focus=True):
             return self._head(width)
         at = int(self.scroll_offset.y) + y - 1
         if at >= len(self._lines):
-            if not self._lines and y == 2:
-                return Strip(
-                    [Segment(fit("  " + self._empty, width), self.rich_style + self._look("dim"))],
-                    width,
-                )
+            said = textwrap.wrap(self._empty, max(20, width - 4)) if not self._lines else []
+            if 2 <= y < 2 + len(said):
+                look = self.rich_style + self._look("dim")
+                return Strip([Segment(fit("  " + said[y - 2], width), look)], width)
             return Strip.blank(width, self.rich_style)
         line = self._lines[at]
         key = (at, at == self._at)
@@ -294,7 +297,10 @@ class Table(ScrollView, can_focus=True):
         place = "cursor" if self.has_focus else "left"
         over = self._look.under(place) if cursor else Style.null()
         segments = []
-        for column, cell, cells in zip(self._columns, line.cells, self.widths(), strict=True):
+        widths: Sequence[tuple[Column, int]] = list(zip(self._columns, self.widths(), strict=True))
+        if len(line.cells) == 1:
+            widths = [(_WHOLE, width - 1)]
+        for (column, cells), cell in zip(widths, line.cells, strict=True):
             if not cells:
                 continue
             if isinstance(cell, str):
