@@ -195,7 +195,7 @@ def test_the_heads_of_queries_declare_what_they_use(name: str, recording: Record
     query = load_query(name)
     values: dict[str, object] = {
         "every": False, "begin": OFFSET, "end": OFFSET + 10**10, "step": 10**9, "ids": [100],
-        "kept": 1, "most": 1,
+        "kept": 1, "most": 1, "tgid": None, "span": None, "since": 0, "until": 0,
         **{f"kind_{letter}": Kind.WAIT.label for letter in "abcd"},
     }  # fmt: skip
     declared = {parameter for parameter, _ in query.parameters}

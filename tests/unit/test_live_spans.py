@@ -319,7 +319,9 @@ def opening(*spans: tuple[int, int, int, str]) -> Opened:
     return Opened(found, pa.array([one[3] for one in spans]).dictionary_encode())
 
 
-def event(kind: Kind, time: int, span: int, born: int, **values: int) -> np.ndarray:  # type: ignore[type-arg]
+def event(
+    kind: Kind, time: int, span: int, born: int, **values: int
+) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     found = np.zeros(1, EVENT)
     found["kind"], found["time"], found["span_id"], found["span_born"] = kind, time, span, born
     found["tgid"], found["pid"] = 1, 1
