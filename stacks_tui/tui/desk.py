@@ -46,7 +46,8 @@ class Desk:
         """Change the view; whether it is another one now."""
         before = self.view
         if changes.get("tab", before.tab) is not before.tab and "panel" not in changes:
-            if changes["tab"] is Tab.SPANS and before.panel is Panel.TABLE:
+            alone = changes.get("instance", before.instance) is not None
+            if changes["tab"] is Tab.SPANS and before.panel is Panel.TABLE and not alone:
                 changes["panel"] = Panel.LEDGER
             elif before.panel is Panel.LEDGER:
                 changes["panel"] = Panel.TABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ def test_from_a_name_to_instances_to_stacks_of_every_kind(recording: Path) -> No
             assert app.main.desk.view.tab.value == tab
             assert isinstance(found, Table) and found.total == total, tab
             await press(pilot, app, "tab")
+        with open_recording(recording) as opened:
+            told = opened.table(sql_of(replace(app.main.desk.view, tab=Tab.VFS), 0, 0))
+        assert sum(told.column("value").to_pylist()) == 150
         await press(pilot, app, "escape")
         assert app.main.desk.view.panel is Panel.LEDGER and app.main.desk.view.instances
         assert app.main.desk.view.instance is None
