@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stacks_tui import text
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
 from stacks_tui.live.terms import also
-from stacks_tui.live.view import Group, Instance, Panel, Tab
+from stacks_tui.live.view import Instance, Panel, Tab
 from stacks_tui.tui import ledger
 from stacks_tui.tui.screens.dialogs import Read
 from stacks_tui.tui.widgets.table import Table
