@@ -28,6 +28,7 @@ SHARE = 10
 WRITTEN_NS = 3 * 10**9
 """After which all of a closed span is written."""
 _NICE = 10
+_MEMORY = 512 << 20
 _NOTHING = Timeline(0, 1, ())
 
 
@@ -94,7 +95,7 @@ class Archive:
 
         assert view.instance is not None
         try:
-            with open_recording(self._directory, invoking_user(), threads=1) as recording:
+            with open_recording(self._directory, invoking_user(), _MEMORY, 1) as recording:
                 return answer(RecordedTotals(recording), view, lambda: _NOTHING)
         except StacksError as error:
             return Answer(None, None, view.instance.begin, view.instance.until, str(error))
