@@ -143,6 +143,10 @@ class StacksApp(App[Left]):
 
     def begin(self, start: Start) -> None:
         """Collect."""
+        collected = {spec.program for spec in start.options.programs}
+        if words.PROGRAM_OF_TAB[self.main.desk.view.tab] not in collected:
+            tabs = (tab for tab in words.TAB_ORDER if words.PROGRAM_OF_TAB[tab] in collected)
+            self.main.desk.go(tab=next(tabs, self.main.desk.view.tab))
         start = replace(start, view=self.main.wanted(), refresh_hz=self.refresh_hz)
         self._started = start
         self.live, self.ended, self.directory = True, None, ""

@@ -43,6 +43,7 @@ _RUNTIMES = (
     # the Java VM, CPython, node and V8, Go, Rust, C++, Perl
     "os::", "ObjectMonitor::", "ObjectSynchronizer::", "SharedRuntime::", "_complete_monitor",
     "Interpreter", "StubRoutines", "JavaCalls::", "JavaThread::", "Parker::", "PlatformEvent::",
+    "Runtime1::", "monitorenter", "monitorexit", "thread_entry", "ParkEvent::",
     "Unsafe_", "JVM_", "Monitor::", "PyThread_", "take_gil", "drop_gil", "acquire_timed", "lock_",
     "_PyMutex", "_PySemaphore", "_PyParkingLot", "_PyEval", "PyEval_", "_PyObject_", "PyObject_",
     "PyIter_", "PyFile_", "_io_", "_Py_write", "cfunction_", "method_vectorcall", "uv_", "uv__",

@@ -85,6 +85,7 @@ def lines(
     return (*found[: height - len(woken)], *woken)
 
 
+_WIDE = 120
 _FEW_LINES = 10
 """Below that the waker has one line."""
 
@@ -96,6 +97,8 @@ def _woken(detail: Detail, width: int, room: int) -> tuple[PaperLine, ...]:
     how, names = plumbing.waking(detail.waker)
     if room < _FEW_LINES or not names:
         pieces = [(f" woken by {_by(detail)}", "head")]
+        if "…" in names and width < _WIDE:  # who it was, rather than by which call
+            how, names = "", names[list(names).index("…") + 1 :]
         if how:
             pieces.append((text.printable(how) + (" │ " if names else ""), "kernel"))
         rest = width - sum(len(part) for part, _ in pieces)

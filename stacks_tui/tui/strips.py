@@ -187,13 +187,19 @@ def trust(found: Trust | None, began: int) -> tuple[list[Spot], list[Spot], bool
         worst = max(found.losses, key=lambda loss: loss.lost, default=None)
         if worst is not None:
             since = f" since {words.clock(max(0, worst.since - began))}" if worst.since else ""
-            others = f" +{len(found.losses) - 1} kinds" if len(found.losses) > 1 else ""
-            left.append(Spot(f" {text.printable(worst.kind)}{others}{since}", "name", rank=2))
+            kind = f" {text.printable(worst.kind)}"
+            if len(found.losses) > 1:
+                kind += f" +{len(found.losses) - 1}"
+            left.append(
+                Spot(f"{kind}{since}", "name", rank=1, short=kind + since.replace("since ", ""))
+            )
             if worst.advice:
-                left.append(Spot(f": {text.printable(worst.advice)}", "plain", rank=6))
+                advice = text.printable(worst.advice)
+                short = f": {advice.partition(', or ')[0]}"
+                left.append(Spot(f": {advice}", "plain", rank=2, short=short))
         elif found.stacks_lost:
             left.append(Spot(" stacks: their events have none", "name", rank=2))
-        left.append(Spot(" ·", rank=3))
+        left.append(Spot(" ·", rank=4))
     else:
         left.append(Spot(" lost 0 ·", "good"))
     for name, short, part, bad in (
@@ -202,16 +208,16 @@ def trust(found: Trust | None, began: int) -> tuple[list[Spot], list[Spot], bool
     ):
         shown = "–" if part is None else text.percent(part).replace(" ", "")
         look = "warn" if part is not None and part > bad else ""
-        left.append(Spot(f" {name} {shown} ·", look, rank=4, short=f" {short} {shown} ·"))
+        left.append(Spot(f" {name} {shown} ·", look, rank=5, short=f" {short} {shown} ·"))
     complete = "–" if found.complete is None else text.percent(found.complete).replace(" ", "")
     look = "warn" if found.complete is not None and found.complete < 0.8 else ""
-    left.append(Spot(f" complete {complete}", look, rank=1))
+    left.append(Spot(f" complete {complete}", look, rank=3 if alarm else 1))
     right = []
     if found.cpu is not None:
         full = found.ring > 0.5
         left.append(
-            Spot(f" · ring {text.percent(found.ring).replace(' ', '')}", "warn" * full, rank=3)
+            Spot(f" · ring {text.percent(found.ring).replace(' ', '')}", "warn" * full, rank=4)
         )
         cost = f"{found.cpu * 100:.1f}% cpu, {words.short_size(found.memory)}"
-        right.append(Spot(f" own cost {cost} ", rank=5, short=f" {cost} "))
+        right.append(Spot(f" own cost {cost} ", rank=6, short=f" {cost} "))
     return left, right, alarm

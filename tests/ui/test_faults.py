@@ -11,8 +11,9 @@ from textual.pilot import Pilot
 
 from stacks_tui.live.snapshot import Collecting, Loss, Trust
 from stacks_tui.session.protocol import Ended, KindFailed, LogLine, Note, TargetsEnded
+from stacks_tui.tui.strips import trust
 from stacks_tui.tui.wanted import Left
-from stacks_tui.tui.widgets.bar import BarLine
+from stacks_tui.tui.widgets.bar import BarLine, arrange
 from stacks_tui.tui.widgets.table import Table
 
 HOSTILE = "\x1b]0;owned\x07[red]x[/red][/]\u202eevil\n漢字" + "\udcff"
@@ -60,6 +61,25 @@ def test_a_loss_turns_the_strip_red_and_says_what_to_do() -> None:
         assert "--ring-bytes 64M" in strip.text
 
     on_screen(app, steps, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("width", "parts"),
+    [
+        (140, ("LOST 1,234", "wait +1 since 00:01:01", "larger --ring-bytes", "complete")),
+        (80, ("LOST 1,234", "wait +1", "00:01:01", "give a larger --ring-bytes")),
+        (40, ("LOST 1,234", "wait +1", "00:01:01")),
+        (20, ("LOST 1,234",)),
+    ],
+)
+def test_a_loss_is_told_before_anything_else(width: int, parts: tuple[str, ...]) -> None:
+    advice = "give a larger --ring-bytes, or leave out short times (switch:uk:10000)."
+    losses = (Loss("wait", 1200, 61 * 10**9, advice), Loss("switch", 34, 0, advice))
+    found = Trust(lost=1234, losses=losses, ring=1.0, cpu=0.5, memory=1 << 20, complete=0.99)
+    left, right, alarm = trust(found, 0)
+    line = "".join(spot.text for side in arrange(left, right, width) for spot in side)
+    assert alarm and len(line) <= width
+    assert all(part in line for part in parts)
 
 
 def test_a_dead_collector_is_told_and_another_can_be_started() -> None:

@@ -135,6 +135,10 @@ def pointed_at(options: Sequence[Option], char: str) -> list[Option]:
     return [one for one in options if char.isalpha() and one.name.lower().startswith(char.lower())]
 
 
+_FUZZY_CELLS = 60
+"""In a long text any letters stand in any order."""
+
+
 def narrowed(options: Sequence[Option], sought: str) -> list[Option]:
     """Those that hold all letters in this order; whole words in them come first."""
     low = sought.lower().strip()
@@ -146,7 +150,7 @@ def narrowed(options: Sequence[Option], sought: str) -> list[Option]:
         place = where.find(low)
         if place >= 0:
             ranked.append((0, place, at, one))
-        elif _fuzzy(low, where):
+        elif _fuzzy(low, where[:_FUZZY_CELLS]):
             ranked.append((1, 0, at, one))
     return [one for *_, one in sorted(ranked, key=lambda found: found[:3])]
 
