@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stacks_tui import text
 from stacks_tui.kinds import Kind
-from stacks_tui.live.deadlocks import HOLD, WAIT, Deadlock, deadlocks
+from stacks_tui.live.deadlocks import Deadlock, deadlocks
 from stacks_tui.live.filters import Term, passing_spans
 from stacks_tui.live.instances import (
     PARTS,
@@ -26,6 +26,7 @@ from stacks_tui.live.instances import (
     Within,
     middle_of,
 )
+from stacks_tui.live.lock_spans import HOLD, WAIT
 from stacks_tui.live.names import Names
 from stacks_tui.live.snapshot import InstanceRow, Ledger, SpanRow
 from stacks_tui.live.totals import Material
