@@ -1,11 +1,13 @@
-"""What the live screen costs and how soon it answers, beside `perf top` and `top` on the same load.
+"""What the live screen costs, how soon it opens and answers, beside `perf top` and `top`.
 
-Run as root, on a quiet machine: `.venv/bin/python benchmarks/screen.py [SECONDS [RATE]]`. Each
-program gets a terminal of 140x45; the load writes one byte at a time. Prints Markdown tables.
+Run as root, on a quiet machine: `.venv/bin/python benchmarks/screen.py [PART…] [--seconds N]`. The
+parts are `cost`, `stopped`, `keys` and `start`; none named: all. Each program gets a terminal of
+its own; the load writes one byte at a time. Prints Markdown tables.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import pty
@@ -29,23 +31,41 @@ HERE = Path(__file__).resolve().parent
 START = [sys.executable, "-P", "-c", "from stacks_tui.cli.main import run; run()"]
 TICK = os.sysconf("SC_CLK_TCK")
 STOPPED_S = 10
-ANSWERS: tuple[tuple[str, str, str], ...] = (
-    ("?", "help opens", "You are here"),
-    ("g", "groups open", "where it happens"),
-    ("/", "filter opens", "!text"),
-    ("f", "flame graph", "callees below"),
-    ("c", "calls", "calls"),
+NARROW, WIDE = (80, 24), (140, 45)
+ESCAPE = "\x1b"
+KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("?", "help", "You are here", ESCAPE),
+    ("/", "filter", "!text", ESCAPE),
+    ("f", "flame graph", "callees below", "s"),
+    ("c", "calls", "calls", "s"),
+    ("o", "processes", "processes", "s"),
+    ("d", "distribution", "at most", "s"),
+    ("t", "timeline", "brush", "s"),
+    ("l", "ledger of spans", "busy", "sx1"),
+    ("g", "groups", "where it happens", ESCAPE),
+    ("x", "tabs to choose", "what is measured", ESCAPE),
+    ("\t", "next tab", "blocked", "\x1b[Z"),
+    ("w", "longer window", "last 1 min", "W"),
+    (":", "SQL prompt", "tab completes", ESCAPE),
+    ("e", "export", "export what is shown", ESCAPE),
+    ("M", "compare", "first half", ESCAPE),
+    ("a", "picker", "narrow", ESCAPE),
+    ("L", "log", "copy", ESCAPE),
+    ("\x10", "palette", "Search", ESCAPE),
+    ("\x14", "next theme", "theme", "\x14\x14\x14"),
+    (" ", "pause", "paused", " "),
 )
-"""Key, what it does, what is to be seen then."""
+"""Key, what it does, what is to be seen then, and what goes back."""
 
 
 class Terminal:
     """A program in a terminal of its own; all that it draws is read."""
 
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, size: tuple[int, int] = WIDE) -> None:
         self.pid, self._fd = pty.fork()
         if not self.pid:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 45, 140, 0, 0))
+            width, height = size
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
             os.chdir(folder)
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
             os.execvp(command[0], list(command))
@@ -118,6 +138,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def fine_cpu_ms(pid: int) -> float:
+    """The same of the threads that are there, to the ns; in ms."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
 def cost(terminal: Terminal, pids: Sequence[int], seconds: float) -> list[Cost]:
     """What these processes take for so long; bytes are those of the terminal."""
     before, drawn, began = [cpu_s(pid) for pid in pids], terminal.drawn, time.monotonic()
@@ -141,11 +167,11 @@ def load(rate: int, folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def screen(pid: int, folder: Path) -> Iterator[Terminal]:
+def screen(pid: int, folder: Path, size: tuple[int, int] = WIDE) -> Iterator[Terminal]:
     """The live screen on this process, once it shows events."""
     programs = "profile:u:99,rss:u:29,switch:uk,vfs:u"
     options = ["-p", programs, "-d", str(folder / "rec"), "--pid", str(pid)]
-    terminal = Terminal([*START, *options], folder)
+    terminal = Terminal([*START, *options], folder, size)
     terminal.until("live")
     time.sleep(5)
     try:
@@ -169,24 +195,8 @@ def row(name: str, found: Cost) -> None:
     print(f"| {name} | {found.share:.1%} | {found.bytes_per_second / 1024:.1f} kB/s |", flush=True)
 
 
-def answers(terminal: Terminal, seconds: float) -> list[float]:
-    """Seconds from a key to what it shows, all keys in turn, for so long."""
-    found = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for key, _, seen in ANSWERS:
-            terminal.forget()
-            terminal.press(key)
-            found.append(terminal.until(seen))
-            time.sleep(0.3)
-            terminal.press("s" if key in "fc" else "\x1b")
-            time.sleep(0.5)
-    return found
-
-
-def main(seconds: float, rate: int) -> None:
-    """All of it."""
-    waits: list[float] = []
+def costs(seconds: float, rate: int) -> None:
+    """Shares of a core, and what is drawn, of this and of others."""
     print("| in a terminal of 140x45 | of a core | drawn |")
     print("|---|---|---|")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
@@ -196,14 +206,10 @@ def main(seconds: float, rate: int) -> None:
             with screen(pid, folder) as terminal:
                 (collector,) = terminal.children()
                 ui, collecting = cost(terminal, [terminal.pid, collector], seconds)
-                waits = answers(terminal, seconds / 3)
-                os.kill(terminal.pid, signal.SIGSTOP)
-                time.sleep(STOPPED_S)
-                os.kill(terminal.pid, signal.SIGCONT)
-                time.sleep(1)
                 took = time.monotonic() - began
             events, lost = kept(folder)
-            row(f"stacks-tui, its screen, at {events / took / 1000:.0f}k events/s", ui)
+            name = f"stacks-tui, its screen, at {events / took / 1000:.0f}k events/s, {lost} lost"
+            row(name, ui)
             row("its collector, the same run", collecting)
             for name, command in _others(pid):
                 terminal = Terminal(command, folder)
@@ -221,13 +227,97 @@ def main(seconds: float, rate: int) -> None:
                 strict=True,
             ):
                 row(name, found)
-    waits.sort()
-    print("\n| from a key to what it shows | keys | median | 95 % | longest |")
+
+
+def stopped(rate: int) -> None:
+    """The screen stands still (SIGSTOP): what is lost?"""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+        folder = Path(scratch)
+        with load(rate, folder) as pid, screen(pid, folder) as terminal:
+            os.kill(terminal.pid, signal.SIGSTOP)
+            time.sleep(STOPPED_S)
+            os.kill(terminal.pid, signal.SIGCONT)
+            time.sleep(1)
+        events, lost = kept(folder)
+    print(f"\nWith the screen stopped for {STOPPED_S} s: {events:,} events, {lost} lost.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To one key."""
+
+    wait_ms: float
+    cpu_ms: float
+    """Of the screen's process, up to what is to be seen."""
+
+
+def answers(terminal: Terminal, rounds: int) -> dict[str, list[Answer]]:
+    """All keys in turn, so many times."""
+    found: dict[str, list[Answer]] = {}
+    for _ in range(rounds):
+        for key, name, seen, back in KEYS:
+            terminal.forget()
+            before = fine_cpu_ms(terminal.pid)
+            terminal.press(key)
+            wait = terminal.until(seen)
+            after = fine_cpu_ms(terminal.pid)
+            found.setdefault(name, []).append(Answer(wait * 1000, after - before))
+            for one in [back] if back.startswith(ESCAPE) else back:
+                time.sleep(0.3)
+                terminal.press(one)
+            time.sleep(0.5)
+    return found
+
+
+def keys(rate: int, size: tuple[int, int], rounds: int) -> None:
+    """How long after each key there is what it shows."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+        folder = Path(scratch)
+        with load(rate, folder) as pid, screen(pid, folder, size) as terminal:
+            time.sleep(3)
+            found = answers(terminal, rounds)
+    width, height = size
+    print(f"\n| key, {width}x{height}, {rate:,}/s | first | later | longest | CPU |")
     print("|---|---|---|---|---|")
-    tail = waits[int(0.95 * (len(waits) - 1))]
-    shown = [f"{one * 1000:.0f} ms" for one in (statistics.median(waits), tail, waits[-1])]
-    print(f"| at that rate | {len(waits)} | {' | '.join(shown)} |")
-    print(f"\nWith the screen stopped (SIGSTOP) for {STOPPED_S} s: {events:,} events, {lost} lost.")
+    for name, times in found.items():
+        waits = [one.wait_ms for one in times]
+        later = statistics.median(waits[1:] or waits)
+        cpu = statistics.median(one.cpu_ms for one in times)
+        shown = " | ".join(f"{one:.0f} ms" for one in (waits[0], later, max(waits), cpu))
+        print(f"| {name} | {shown} |")
+    every = sorted(one.wait_ms for times in found.values() for one in times)
+    tail = every[int(0.95 * (len(every) - 1))]
+    print(
+        f"| all: median, 95 %, longest | {statistics.median(every):.0f} ms | {tail:.0f} ms |"
+        f" {every[-1]:.0f} ms | |",
+        flush=True,
+    )
+
+
+def starts(rate: int, rounds: int) -> None:
+    """From the command to the first line, to the whole screen, to the first row of events."""
+    print("\n| from the command to | least | median | longest |")
+    print("|---|---|---|---|")
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+            folder = Path(scratch)
+            with load(rate, folder) as pid:
+                began = time.monotonic()
+                command = [*START, "-d", str(folder / "rec"), "--pid", str(pid)]
+                terminal = Terminal(command, folder)
+                for what, seen in (
+                    ("the first lines", "stacks-tui"),
+                    ("the whole screen", "runnable"),
+                    ("the first row", "log_line"),
+                ):
+                    terminal.until(seen)
+                    found.setdefault(what, []).append(time.monotonic() - began)
+                terminal.close()
+    for what, took in found.items():
+        print(
+            f"| {what} | {min(took):.2f} s | {statistics.median(took):.2f} s | {max(took):.2f} s |"
+        )
 
 
 def _others(pid: int) -> Iterator[tuple[str, list[str]]]:
@@ -240,10 +330,28 @@ def _others(pid: int) -> Iterator[tuple[str, list[str]]]:
         yield "top", ["top", "-d", "0.5"]
 
 
+def main() -> None:
+    """The parts that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = ("cost", "stopped", "keys", "start")
+    parser.add_argument("part", nargs="*", default=parts, metavar="PART")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each cost")
+    parser.add_argument("--rate", type=int, default=100_000, help="events a second")
+    parser.add_argument("--rounds", type=int, default=5, help="of keys and starts")
+    parser.add_argument("--narrow", action="store_true", help="keys at 80x24, not 140x45")
+    asked = parser.parse_args()
+    for part in asked.part:
+        if part == "cost":
+            costs(asked.seconds, asked.rate)
+        elif part == "stopped":
+            stopped(asked.rate)
+        elif part == "keys":
+            keys(asked.rate, NARROW if asked.narrow else WIDE, asked.rounds)
+        else:
+            starts(asked.rate, asked.rounds)
+
+
 if __name__ == "__main__":
     if os.geteuid() != 0:
         raise SystemExit("run as root: it records")
-    main(
-        float(sys.argv[1]) if len(sys.argv) > 1 else 60.0,
-        int(sys.argv[2]) if len(sys.argv) > 2 else 100_000,
-    )
+    main()

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from stacks_tui.live.snapshot import Snapshot
+from stacks_tui.session.priority import starting_others
 from stacks_tui.session.protocol import (
     Command,
     Ended,
@@ -36,6 +37,8 @@ from stacks_tui.session.protocol import (
 _CHILD = "from stacks_tui.session.collector import child; child()"
 _READ = 1 << 18
 LONGEST_LINE = 4096
+LAST_LINES_S = 1.0
+"""How long lines of the log are waited for when the collector has ended."""
 
 
 class LiveSource:
@@ -51,13 +54,14 @@ class LiveSource:
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._directory = ""
         self._ended = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        with starting_others():
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _CHILD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for target, name in (
@@ -91,12 +95,14 @@ class LiveSource:
         """See `Source`."""
         self.post(Stop())
         self._commands.put(None)
-        for thread in self._threads:
+        *threads, log = self._threads
+        for thread in threads:
             thread.join()
         self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        _pipe(self._process.stdout).close()
+        log.join(LAST_LINES_S)
+        if not log.is_alive():  # else somebody whom the collector started still holds the pipe
+            _pipe(self._process.stderr).close()
 
     def _write(self) -> None:
         pipe = _pipe(self._process.stdin)

@@ -7,11 +7,15 @@ happens in it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +29,7 @@ from stacks_tui import text
 from stacks_tui.config import Config
 from stacks_tui.live.snapshot import Snapshot
 from stacks_tui.live.view import View
+from stacks_tui.session.priority import as_usual
 from stacks_tui.session.protocol import (
     Command,
     Ended,
@@ -47,12 +52,17 @@ from stacks_tui.tui.messages import Arrived
 from stacks_tui.tui.screens.main import MainScreen
 from stacks_tui.tui.terminal import Terminal
 from stacks_tui.tui.wanted import Left, Wanted, what_is_started
+from stacks_tui.tui.warm import warm
 from stacks_tui.tui.widgets.paper import PaperLine
 
 OpenLive = Callable[[Start], Source]
 OpenRecording = Callable[[Path, View], Source]
 
 _LOG_LINES = 2000
+_IDLE_AFTER_S = 3.0
+"""By then the first rows stand, as a rule."""
+_LOOK_S = 1.0
+"""How often it is looked whether there still is a terminal."""
 
 
 class StacksApp(App[Left]):
@@ -100,6 +110,8 @@ class StacksApp(App[Left]):
         self._left = Left()
         self._leaving = False
         self._stopped_at = 0.0
+        self._handled = threading.Event()
+        """The last frame that was posted has been handled."""
         self.refresh_hz = config.refresh_hz
         self.directory = ""
         """Of the recording that is written or read; empty: none yet."""
@@ -122,12 +134,28 @@ class StacksApp(App[Left]):
     def on_mount(self) -> None:
         """Take the user's keys, then begin."""
         self.set_keymap(dict(self.taste.keys))
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            leave = functools.partial(self.call_later, self.action_leave)
+            loop.add_signal_handler(signal.SIGTERM, leave)
+            loop.set_default_executor(ThreadPoolExecutor(initializer=as_usual))
+            self.set_timer(_IDLE_AFTER_S, self._load_the_rest)
+            self.set_interval(_LOOK_S, self._look_at_terminal)
         if self._wanted.start is not None:
             self.begin(self._wanted.start)
         elif self._wanted.path is not None:
             self.look_at(self._wanted.path)
         else:
             self.call_after_refresh(self.main.action_targets)
+
+    def _look_at_terminal(self) -> None:
+        """Leave if it is gone; the collector writes its recording whole by itself."""
+        if isinstance(self._driver, Terminal) and self._driver.gone:
+            self._depart(at_once=True)
+
+    @work(thread=True, group="warm", exit_on_error=False, name="warm")
+    def _load_the_rest(self) -> None:
+        warm()
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: object) -> None:
         """Tell once which keys mean two things."""
@@ -179,11 +207,12 @@ class StacksApp(App[Left]):
         self._listen(source, self._number)
         source.post(SetRefresh(self.refresh_hz))
 
-    def _leave_source(self) -> None:
-        """Close the source before, where it can't hold up the screen."""
+    def _leave_source(self, *, at_once: bool = False) -> None:
+        """Close the source before, where it can't hold up the screen; `at_once`: nor the end of the
+        program, which the collector notices."""
         source, self._source = self._source, None
         if source is not None:
-            threading.Thread(target=source.close, name="close", daemon=False).start()
+            threading.Thread(target=source.close, name="close", daemon=at_once).start()
 
     @work(thread=True, group="source", exit_on_error=False, name="source")
     def _listen(self, source: Source, number: int) -> None:
@@ -194,9 +223,13 @@ class StacksApp(App[Left]):
             except Exception as error:  # noqa: BLE001  # a dead source is told, never raised
                 frame = Ended(failure=f"{type(error).__name__}: {error}", crashed=True, exit_code=1)
             if frame is not None:
+                self._handled.clear()
                 self.post_message(Arrived(frame, number))
                 if isinstance(frame, Ended):
                     return
+                while not self._handled.wait(0.25):  # a terminal may stand still: newer ones wait
+                    if worker.is_cancelled or number != self._number:
+                        return
 
     def send(self, command: Command) -> None:
         """Post a command to what is looked at."""
@@ -209,8 +242,11 @@ class StacksApp(App[Left]):
 
     def on_arrived(self, message: Arrived) -> None:
         """A frame of the source that is looked at."""
-        if message.source == self._number:
-            self._handle(message.frame)
+        try:
+            if message.source == self._number:
+                self._handle(message.frame)
+        finally:
+            self._handled.set()
 
     def _handle(self, frame: Frame) -> None:
         main = self.main
@@ -301,16 +337,16 @@ class StacksApp(App[Left]):
         elif self._leaving and time.monotonic() - self._stopped_at > 0.5:
             self.say("left before all was written; it is recovered when it is opened", "warn")
             self._left = replace(self._left, directory=self.directory)
-            self._depart()
+            self._depart(at_once=True)
         elif not self._leaving:
             self._leaving = True
             self._stopped_at = time.monotonic()
             self.main.leaving()
             self.send(Stop())
 
-    def _depart(self) -> None:
+    def _depart(self, *, at_once: bool = False) -> None:
         self._number += 1  # the listener ends
-        self._leave_source()
+        self._leave_source(at_once=at_once)
         self.exit(self._left)
 
     def on_unmount(self) -> None:

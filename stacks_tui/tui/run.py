@@ -6,6 +6,7 @@ it does, Textual is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from stacks_tui import text
 from stacks_tui.config import Config
 from stacks_tui.errors import StacksError
 from stacks_tui.live.view import View
+from stacks_tui.session.priority import favour
 from stacks_tui.session.protocol import OptionsFor, SetView, Start
 from stacks_tui.session.source import Source
 from stacks_tui.tui.curtain import Curtain
@@ -37,9 +39,13 @@ def show(
         raise StacksError("this terminal can't show the screen (TERM=dumb); use --record.")
     for fixed in ("COLUMNS", "LINES"):  # they would hide the terminal's real size, and its changes
         os.environ.pop(fixed, None)
+    with contextlib.suppress(OSError):
+        if not all(os.get_terminal_size(sys.stderr.fileno())):
+            raise StacksError("this terminal has no size; give it one: stty rows 24 columns 80.")
     sources = _Sources()
     with Curtain(_what(wanted)):
         check()
+        favour()
         sources.begin(wanted.start)
         try:
             from stacks_tui.tui.app import StacksApp

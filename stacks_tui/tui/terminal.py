@@ -7,6 +7,7 @@ stopped goes on with what it has, and a terminal that is gone holds nobody up.
 from __future__ import annotations
 
 import contextlib
+import select
 import termios
 from typing import IO, Any
 
@@ -28,6 +29,18 @@ class Terminal(LinuxDriver):
         super().start_application_mode()  # type: ignore[no-untyped-call]
         with contextlib.suppress(termios.error):
             self._raw = termios.tcgetattr(self.fileno)
+
+    @property
+    def gone(self) -> bool:
+        """It was closed, and nobody told us (`nohup`)."""
+        look = select.poll()
+        look.register(self.fileno, 0)
+        return any(event & select.POLLHUP for _, event in look.poll(0))
+
+    def _run_input_thread(self) -> None:
+        """Read keys for as long as there is somebody to press them."""
+        with contextlib.suppress(OSError):
+            self.run_input_thread()
 
     def _sigtstp_application(self, *_: object) -> None:
         self._given_back = True

@@ -42,11 +42,18 @@ def test_starting_the_command_line_loads_nothing_heavy() -> None:
         ("stacks_tui.session.summary", "bcc"),
         ("stacks_tui.session.collector", "bcc"),
         ("stacks_tui.session.playback", "bcc"),
-        ("stacks_tui.session.supervisor", "numpy"),  # the screen is there before they are loaded
-        ("stacks_tui.session.supervisor", "duckdb"),
         ("stacks_tui.symbols.resolver", "bcc"),
         ("stacks_tui.unwind.tables", "bcc"),
     ],
 )
 def test_what_a_room_never_loads(module: str, never: str) -> None:
     assert never not in loaded_by(module)
+
+
+@pytest.mark.parametrize("module", ["stacks_tui.tui.run", "stacks_tui.session.supervisor"])
+def test_first_lines_are_drawn_before_the_screen_is_loaded(module: str) -> None:
+    assert loaded_by(module).isdisjoint(HEAVY)
+
+
+def test_the_screen_is_drawn_before_arrays_are_loaded() -> None:
+    assert loaded_by("stacks_tui.tui.app").isdisjoint({"numpy", "pyarrow", "duckdb", "bcc"})
