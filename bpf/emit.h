@@ -66,6 +66,20 @@ static __always_inline u32 read_u32(u64 at) {
   return value;
 }
 
+// A field of a kernel object to which the verifier knows the pointer's type, or of one that such a field
+// points to: a plain load, 0 where it fails (or the pointer is null). In assembler, lest BCC make a call of it.
+static __always_inline u64 load_u64(void *object, u32 offset) {
+  u64 value;
+  asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(object), "i"(offset));
+  return value;
+}
+
+static __always_inline u32 load_u32(void *object, u32 offset) {
+  u64 value;
+  asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(value) : "r"(object), "i"(offset));
+  return value;
+}
+
 static __always_inline u64 cpu_offset(u32 cpu) {
   struct cpu_facts *facts = cpus.lookup(&cpu);
   return facts ? facts->offset : 0;
@@ -75,7 +89,7 @@ static __always_inline u64 cpu_offset(u32 cpu) {
 // The preemption count's bits: include/linux/preempt.h. False where its place isn't known.
 static __always_inline int in_interrupt(struct config *c) {
 #ifdef TASK_PREEMPT_COUNT
-  u32 count = read_u32((u64)current_task() + TASK_PREEMPT_COUNT);
+  u32 count = load_u32(current_task(), TASK_PREEMPT_COUNT);
 #else
   if (!c->preempt_count) return 0;
   u32 count = read_u32(c->preempt_count + cpu_offset(bpf_get_smp_processor_id()));

@@ -43,6 +43,8 @@ enum want {
 
 #define FRAMES 2048  // words in a slot's stack: a power of two, above KERNEL_FRAMES + max_frames
 #define KERNEL_FRAMES 127  // kernel.perf_event_max_stack's default
+#define WINDOW_BYTES 1024  // of a stack, read at once: a power of two, and a row's words are not farther apart
+#define PUBLISHED 128      // a power of two
 #define REGISTERS 21       // words of struct pt_regs
 #define COPY_WORDS 5120    // of a copied stack at most
 
@@ -89,6 +91,8 @@ struct work {
   u64 hash;
   u64 salt;  // of the process and program: the hash began with it
   u64 bad;  // a read of user memory failed
+  u64 from;  // address of the window: the part of the user's stack that was read last
+  u64 room;  // a word may begin so many bytes behind; -1: nowhere
   u64 start_stack;  // the stack pointer with which the program began
   u32 exact;  // ip is an instruction, not a return address
   u32 base;   // frames before the user's (a waker's kernel part)
@@ -110,6 +114,8 @@ struct work {
   struct pt_regs regs;
   struct event event;
   struct event wait;
+  u64 published[PUBLISHED];  // ids of stacks published lately, by their low bits: asked before `seen`
+  char window[WINDOW_BYTES + 8];
   u32 sps[FRAMES];  // stack pointers of the user frames, at the places of those in `frames`
   struct stack_header head;  // the frames must follow at once
   u64 frames[FRAMES + 512];  // stack pointers may be copied to behind the last frame

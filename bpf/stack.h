@@ -12,6 +12,7 @@
 
 #define COPY_PAGES 64     // that a copy may reach over: as many as there are bits
 #define FEW_COPIES (1 << 20)  // bytes that may wait as long as the reader sleeps
+#define HASH_BLOCK 8      // frames that are hashed at once
 #define RED_ZONE 128     // bytes below rsp that are copied: before a ret, rules still look there for rbp
 #define ABOVE_STACK 128  // bytes copied beyond a stack's upper end
 
@@ -24,6 +25,7 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->n = 0;
   w->hash = 0;
   w->bad = 0;
+  w->room = -1;
   w->by_frame_pointer = 0;
   w->status = STACK_NO_REGS;
   w->also = 0;
@@ -72,7 +74,14 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
   u8 one = 1;
   if (!id) id = 1;
   int copy = user && w->how == BY_COPY;
-  if (!copy && seen.lookup(&id)) return id;
+  u64 *lately = &w->published[id & (PUBLISHED - 1)];
+  if (!copy) {
+    if (*lately == id) return id;
+    if (seen.lookup(&id)) {
+      *lately = id;
+      return id;
+    }
+  }
   w->head.id = id;
   w->head.time = w->event.time;
   w->head.tgid = user ? w->event.tgid : 0;
@@ -95,6 +104,7 @@ static __always_inline u64 publish(struct work *w, u64 hash, u32 kernel, u32 use
     if (counts) counts->stacks_lost++;
   } else if (!copy) {
     seen.update(&id, &one);
+    *lately = id;
   }
   return id;
 }
@@ -105,15 +115,21 @@ static __always_inline u32 take_kernel(void *ctx, struct work *w) {
   return size <= 0 ? 0 : (u32)size >> 3;
 }
 
-// Mixes into w->hash the frames [base, base + *n); at most `most`, a constant. Count and hash stay in
-// memory: what the verifier learns of them in a loop would keep it from seeing that all ways out are alike.
+// Mixes into w->hash the frames [base, base + *n); at most `most`, a constant. Between blocks count and hash
+// are in memory: what the verifier learns of them in a loop would keep it from seeing that all ways out are
+// alike. Words behind the last frame count as 0.
 static __always_inline void hash_frames(struct work *w, u32 base, u32 *n, u32 most) {
 #pragma clang loop unroll(disable)
-  for (u32 i = 0; i < most; i++) {
-    u32 at = base + i;
-    if (i >= *(volatile u32 *)n) break;
-    asm volatile("" : "+r"(at));  // the mask below is for the verifier: it must stay where it is
-    *(volatile u64 *)&w->hash = mix(*(volatile u64 *)&w->hash, w->frames[at & (FRAMES - 1)]);
+  for (u32 i = 0; i < most; i += HASH_BLOCK) {
+    u64 count = *(volatile u32 *)n, hash = *(volatile u64 *)&w->hash;
+    if (i >= count) break;
+#pragma clang loop unroll(full)
+    for (u32 k = 0; k < HASH_BLOCK; k++) {
+      u32 at = base + i + k;
+      asm volatile("" : "+r"(at));  // the mask below is for the verifier: it must stay where it is
+      hash = mix(hash, w->frames[at & (FRAMES - 1)] & below(i + k, count));
+    }
+    *(volatile u64 *)&w->hash = hash;
   }
   asm volatile("" ::: "memory");
 }
@@ -121,23 +137,21 @@ static __always_inline void hash_frames(struct work *w, u32 base, u32 *n, u32 mo
 // What tells the user addresses of one process and program from those of another: the tgid, when it
 // started, how often it has exec'd, and how often code was replaced in it.
 static __always_inline u64 address_space_salt(struct work *w, u32 tgid) {
-  u64 task = (u64)current_task();
-  u64 leader = read_u64(task + TASK_GROUP_LEADER);
-  u64 salt = mix(tgid, read_u64(leader + TASK_START_TIME));
-  salt = mix(salt, read_u32(leader + TASK_SELF_EXEC_ID));
+  void *leader = (void *)load_u64(current_task(), TASK_GROUP_LEADER);
+  u64 salt = mix(tgid, load_u64(leader, TASK_START_TIME));
+  salt = mix(salt, load_u32(leader, TASK_SELF_EXEC_ID));
   return mix(salt, w->space.epoch);
 }
 
 // Prepares the walk of the current task's user stack behind `w->base` frames. `interrupted`: the registers
 // of a sample, or null. Returns 1 where there is something to unwind by tables; 0: finish_walk does it.
 static __always_inline int begin_walk(struct pt_regs *interrupted, struct config *c, struct work *w) {
-  u64 task = (u64)current_task();
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   __builtin_memset(&w->space, 0, sizeof(w->space));
-  u64 mm = read_u64(task + TASK_MM);
+  void *mm = (void *)load_u64(current_task(), TASK_MM);
   // A kernel thread, a task that has exited, or one in the middle of an exec: the memory is the new
   // program's already (and not yet whole), the registers are the old one's.
-  if (!mm || !read_u64(mm + MM_START_CODE)) {
+  if (!load_u64(mm, MM_START_CODE)) {
     w->want &= ~WANT_USER;
     return 0;
   }
@@ -158,7 +172,7 @@ static __always_inline int begin_walk(struct pt_regs *interrupted, struct config
     w->how = BY_FRAME_POINTER;
     return 0;
   }
-  w->start_stack = read_u64(mm + MM_START_STACK);
+  w->start_stack = load_u64(mm, MM_START_STACK);
   w->regs.orig_ax = w->start_stack;  // for the user side, which has no use for the number of the call
   if (!space) {
     w->status = STACK_NO_SPACE;
@@ -184,7 +198,7 @@ static __always_inline int may_copy(struct config *c) {
 static __always_inline u64 bytes_to_copy(struct work *w) {
   u64 used = w->start_stack - w->regs.sp;
 #ifdef TASK_FSBASE
-  u64 to_block = read_u64((u64)current_task() + TASK_FSBASE) - w->regs.sp;
+  u64 to_block = load_u64(current_task(), TASK_FSBASE) - w->regs.sp;
   if (to_block < used) used = to_block;
 #endif
   if (used > COPY_PAGES * PAGE_BYTES) used = COPY_PAGES * PAGE_BYTES;

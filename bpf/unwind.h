@@ -28,7 +28,6 @@ enum row_kind {
   ROW_RAREG = 12,  // rsp + 8 (off & 255), return address in register (off >> 8); innermost only
   ROW_ABSENT = 13,  // the module's rows are not in the kernel
 };
-#define ROW_CHECK 0x5bd1e995
 // rbp of a row: 0 unchanged, n < 0 saved at CFA + 8n, 1 saved at *(rbp), 127 no longer known.
 
 struct mapping {
@@ -73,6 +72,31 @@ static __always_inline u64 mix(u64 hash, u64 word) {
   return hash ^ hash >> 29;
 }
 
+// A word of the window, at an offset that lies in it.
+static __always_inline u64 word_of(struct work *w, u64 offset) {
+  asm volatile("" : "+r"(offset));
+  return *(u64 *)(w->window + (offset & (WINDOW_BYTES - 1)));
+}
+
+// Reads the words at `first` and `first + more`, and what follows them on the stack: one call for many
+// frames. It ends with the page, unless both words are behind that, so that it fails only where they are
+// not to be had; then they are read alone. (The stack is that of this very thread: it stands still.)
+static __always_inline long read_window(struct work *w, u64 first, u64 more) {
+  u64 size = WINDOW_BYTES, rest = PAGE_BYTES - (first & (PAGE_BYTES - 1)), least = more + 8;
+  long bad = 0;
+  size += (rest - size) & below(rest, size);
+  size += (least - size) & below(size, least);
+  size = ((size - 1) & (WINDOW_BYTES - 1)) + 1;
+  w->from = first;
+  w->room = size - 8;
+  if (bpf_probe_read_user(w->window, size, (void *)first)) {
+    bad = bpf_probe_read_user(w->window, 8, (void *)first);  // zero on failure
+    bad |= bpf_probe_read_user(w->window + (more & (WINDOW_BYTES - 1)), 8, (void *)first + more);
+    w->room = -1;
+  }
+  return bad;
+}
+
 // Takes up to STEP_FRAMES more frames. STACK_CUT: not at the end yet.
 static __always_inline u32 unwind_step(struct work *w) {
   u64 ip = w->ip, sp = w->sp, bp = w->bp, exact = w->exact, hash = w->hash, bad = w->bad;
@@ -82,6 +106,7 @@ static __always_inline u32 unwind_step(struct work *w) {
   u32 chunk = w->space.chunk, map_first = w->space.first, map_count = w->space.count;
   u32 at = w->base + w->n, n0 = w->n;
   u32 slot = w->slot;
+  u64 from = w->from, room = w->room;
   u64 *maps = (u64 *)mappings.lookup(&chunk);
   struct known_row *known = (struct known_row *)known_rows.lookup(&slot);
   if (!maps || !known) return STACK_NO_SPACE;
@@ -96,7 +121,7 @@ static __always_inline u32 unwind_step(struct work *w) {
     u64 key = mix(here, pc);
     struct known_row *row = &known[key >> 40 & (KNOWN_ROWS - 1)];
     u64 r = row->row;
-    if ((row->check ^ key) != mix(r, ROW_CHECK)) {
+    if ((row->check ^ key) != r) {
       if (pc - start >= size) {
         u32 lo = map_first, n = map_count;
 #pragma clang loop unroll(full)
@@ -127,12 +152,12 @@ static __always_inline u32 unwind_step(struct work *w) {
         r = c[lo & (ROWS_PER_CHUNK - 1)];
       }
       row->row = r;
-      row->check = mix(r, ROW_CHECK) ^ key ^ ((r >> 48 & 255) == ROW_ABSENT);  // not to be kept
+      row->check = r ^ key ^ ((r >> 48 & 255) == ROW_ABSENT);  // not to be kept
     }
     u32 kind = r >> 48 & 255;
     s64 off = (s64)(r << 16) >> 48, rb = (s64)r >> 56;
     exact = 0;
-    if (kind - ROW_RSP > ROW_DRBP8 - ROW_RSP) {  // one test takes the seldom kinds out of the way
+    if (kind - ROW_RSP > ROW_RBP - ROW_RSP) {  // one test takes the seldom kinds out of the way
       if (kind == ROW_STOP) {
         status = STACK_COMPLETE;
         break;
@@ -153,7 +178,16 @@ static __always_inline u32 unwind_step(struct work *w) {
         }
         continue;
       }
-      if (kind == ROW_REG && i == 0 && n0 == 0) {
+      if (kind - ROW_PLT <= ROW_DRBP8 - ROW_PLT) {
+        u64 by_bp = -(u64)(0xa0 >> kind & 1);  // DRBP, DRBP8
+        off += below(10, ip & 15) & (0x8 >> kind & 1);
+        if (kind != ROW_PLT) {
+          bad |= bpf_probe_read_user(&v, 8, (void *)(sp ^ ((sp ^ bp) & by_bp)) + off * 8);
+          sp = v;
+          off = 0xc0 >> kind & 1;
+        }
+        kind = ROW_RSP;
+      } else if (kind == ROW_REG && i == 0 && n0 == 0) {
         sp = dwarf_register(&w->regs, (u64)off >> 8 & 255);
         off &= 255;
         kind = ROW_RSP;
@@ -185,19 +219,19 @@ static __always_inline u32 unwind_step(struct work *w) {
       }
     }
     walked >>= 1;
-    u64 by_bp = -(u64)(0xa4 >> kind & 1);  // RBP, DRBP, DRBP8
-    cfa = (sp ^ ((sp ^ bp) & by_bp)) + off * 8 +
-          (-(u64)(0x8 >> kind & 1) & below(10, ip & 15) & 8);
-    if (kind >= ROW_DRSP) {
-      bad |= bpf_probe_read_user(&v, 8, (void *)cfa);
-      cfa = v + (0xc0 >> kind & 1) * 8;
+    cfa = (sp ^ ((sp ^ bp) & -(u64)(kind >> 1))) + off * 8;  // ROW_RSP or ROW_RBP, by now
+    u64 by_cfa = (u64)(rb >> 63);  // the caller's rbp is at CFA + 8 * rb
+    u64 last = cfa - 8, first = last + ((rb * 8 + 8) & by_cfa);
+    if ((first - from | room - (last - from)) >> 12) {
+      bad |= read_window(w, first, last - first);
+      from = w->from;
+      room = w->room;
     }
-    bad |= bpf_probe_read_user(&v, 8, (void *)cfa - 8);  // zero on failure
-    ip = v;
-    if (rb) {
-      u64 by_cfa = (u64)(rb >> 63);  // 1: at *(rbp); else at CFA + 8 * rb
-      u64 lost = below(126, rb & ~by_cfa);
-      bad |= bpf_probe_read_user(&v, 8, (void *)((bp & ~by_cfa) | ((cfa + rb * 8) & by_cfa))) & ~lost;
+    ip = word_of(w, last - from);
+    bp ^= (bp ^ word_of(w, first - from)) & by_cfa;
+    if (rb > 0) {  // at *(rbp), or lost
+      u64 lost = below(126, rb);
+      bad |= bpf_probe_read_user(&v, 8, (void *)bp) & ~lost;
       bp = (v & ~lost) | (lost & 1);  // 1 is no address: whoever needs rbp then stops
     }
     sp = cfa;
