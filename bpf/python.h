@@ -13,6 +13,8 @@
 #define PYTHON_PAIRS 1024    // a power of two, above what fits into a stack's words
 #define PYTHON_CALLS 30      // tail calls that the kernel allows, less those that begin and end a walk
 #define FRAME_BYTES 80       // of an interpreter frame: what is needed of any version
+#define NAMING_BYTES 80      // of a code object, from its first line's number on: with what tells it apart
+#define CODES_LATELY 64      // a power of two
 #define PYTHON_MARK (1ull << 40)
 #define SHORTEST_WAIT 1000000    // ns until a thread without a state is looked for again; doubled …
 #define LONGEST_WAIT 64000000    // … up to this
@@ -25,7 +27,7 @@ struct python {
   u32 thread_next, thread_id, thread_frame;
   u32 cframe;                     // thread_frame holds a _PyCFrame, its frame is here; ~0: none
   u32 code, previous, instruction, owner;
-  u32 entry;                      // 3.11: a flag in the outermost frame of each loop; else a byte that is 0
+  u32 entry;                      // 3.11: a flag in the outermost frame of each loop; else behind the frame
   u32 mark;                       // from this owner on a frame is no function's
   u32 identity;                   // 16 bytes that differ between code objects that had one address
   u32 qualname, filename, linetable, firstlineno;
@@ -64,8 +66,14 @@ struct python_work {
   u64 frame, cframe, fs;
   u64 interpreter, thread;        // where the search for the thread state stands
   u64 chain;                      // hash of the code objects
-  u64 frame_words[16];
-  u64 content[9];
+  u64 from, room;                 // the window, as in struct work
+  char window[WINDOW_BYTES + 128];  // the masks below allow as much
+  u64 naming[NAMING_BYTES / 8];
+  u64 content[8];
+  u64 walk;                       // a number of this walk alone
+  struct {
+    u64 code, id;                 // the address, xor the walk
+  } lately[CODES_LATELY];         // code objects of this walk: what recurs is read once
   u32 begun, left, at, most, done, failed;
   struct python layout;
   struct python_code record;
@@ -125,13 +133,15 @@ static __always_inline void prepare_python(struct work *w, struct python_work *y
   u64 fs = 0;
   y->layout = *p;
 #ifdef TASK_FSBASE
-  fs = read_u64((u64)current_task() + TASK_FSBASE);
+  fs = load_u64(current_task(), TASK_FSBASE);
 #endif
   y->fs = fs;
   y->begun = 1;
   y->done = 0;
   y->failed = 0;
   y->chain = w->salt;
+  y->room = -1;
+  y->walk = mix(mix(w->salt, bpf_ktime_get_ns()), bpf_get_current_pid_tgid());
   y->interpreter = peek(p->runtime + p->interpreters);
   y->thread = y->interpreter ? peek(y->interpreter + p->interpreter_threads) : 0;
   asm volatile("" : "+r"(at), "+r"(words));
@@ -198,36 +208,57 @@ static __always_inline u32 start_python(struct work *w, struct python_work *y) {
   return frame ? PYTHON_ON : PYTHON_END;
 }
 
-// Code objects of 3.11 have no number of their own, and a loop of exec() may get the same memory for all
-// parts of each: so what they say counts too. identity: pointers to the name and the location table.
-static __always_inline u64 mix_content(struct python_work *y, struct python *p, u64 code,
-                                       u64 *identity, u64 id) {
+// What tells a code object from others. Those of 3.11 have no number of their own, and a loop of exec() may get
+// the same memory for all parts of each: so what they say counts too.
+static __always_inline u64 identify(struct work *w, struct python_work *y, struct python *p, u64 code) {
   u64 *words = y->content;
-  bpf_probe_read_user(words, 8, (void *)code + p->firstlineno);
-  bpf_probe_read_user(words + 1, 40, (void *)identity[0] + STRING_HASH);
-  bpf_probe_read_user(words + 6, 24, (void *)identity[1] + BYTES_DATA);
-  id = mix(mix(mix(id, words[0]), words[1]), words[4]);
-  return mix(mix(mix(mix(id, words[5]), words[6]), words[7]), words[8]);
+  bpf_probe_read_user(y->naming, NAMING_BYTES, (void *)code + p->firstlineno);  // zeros where it fails
+  u64 *two = (u64 *)((char *)y->naming + (p->identity - p->firstlineno & 63));
+  u64 name = two[0], table = two[1];  // pointers in 3.11
+  u64 id = mix(mix(mix(w->salt, code), name), table) | 1;
+  if (p->minor != 11) return id;
+  bpf_probe_read_user(words, 40, (void *)name + STRING_HASH);
+  bpf_probe_read_user(words + 5, 24, (void *)table + BYTES_DATA);
+  id = mix(mix(mix(id, y->naming[0]), words[0]), words[3]);
+  return mix(mix(mix(mix(id, words[4]), words[5]), words[6]), words[7]) | 1;
+}
+
+// Reads an interpreter frame and what lies below it in its page: there its callers mostly are.
+static __always_inline long read_frames(struct python_work *y, u64 frame) {
+  u64 before = frame & (PAGE_BYTES - 1);
+  before += (WINDOW_BYTES - FRAME_BYTES - before) & below(WINDOW_BYTES - FRAME_BYTES, before);
+  y->from = frame - before;
+  y->room = before;
+  asm volatile("" : "+r"(before));
+  u64 size = (before & (WINDOW_BYTES - 1)) + FRAME_BYTES;
+  return bpf_probe_read_user(y->window, size, (void *)frame - before);  // zeros where it fails
 }
 
 // Up to PYTHON_BATCH more frames. Few jumps, and the counters in memory, as in hash_frames().
 static __always_inline u32 walk_python(struct work *w, struct python_work *y) {
   struct python *p = &y->layout;
-  u64 frame = y->frame, failed = y->failed;
+  u64 frame = y->frame, failed = y->failed, in_frame = below(p->entry, FRAME_BYTES) & 1;
   u32 status = PYTHON_CUT;
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < PYTHON_BATCH; i++) {
-    u64 identity[2], here = frame;
-    char *bytes = (char *)y->frame_words;
-    failed |= bpf_probe_read_user(bytes, FRAME_BYTES, (void *)frame);  // zeros where it fails
+    u64 here = frame;
+    if ((frame - y->from | y->room - (frame - y->from)) >> 12) failed |= read_frames(y, frame);
+    u64 offset = frame - y->from;
+    asm volatile("" : "+r"(offset));
+    char *bytes = y->window + (offset & (WINDOW_BYTES - 1));
     u64 code = *(u64 *)(bytes + (p->code & 120)) & ~7ull;
     u64 instruction = *(u64 *)(bytes + (p->instruction & 120));
-    u64 owner = *(u8 *)(bytes + (p->owner & 127)), entry = *(u8 *)(bytes + (p->entry & 127)) & 1;
+    u64 owner = *(u8 *)(bytes + (p->owner & 127)), entry = *(u8 *)(bytes + (p->entry & 127)) & in_frame;
     frame = *(u64 *)(bytes + (p->previous & 120));
-    bpf_probe_read_user(identity, sizeof(identity), (void *)code + p->identity);
+    u64 tag = code ^ y->walk, slot = mix(0, code) >> 40;
+    asm volatile("" : "+r"(slot));
+    slot &= CODES_LATELY - 1;
+    if (y->lately[slot].code != tag) {
+      y->lately[slot].code = tag;
+      y->lately[slot].id = identify(w, y, p, code);
+    }
+    u64 id = y->lately[slot].id;
     u64 python = below(owner, p->mark);  // else an entry into the evaluation loop, or a trampoline
-    u64 id = mix(mix(mix(w->salt, code), identity[0]), identity[1]) | 1;
-    if (p->minor == 11) id = mix_content(y, p, code, identity, id) | 1;
     u64 at = ((instruction - code) & 0xffffffff) | owner << 32;
     u64 mark = (~python & (is_zero(p->none) | is_zero(code ^ p->none)) & 1) | entry;
     if (entry) {  // 3.11: the loop's _PyCFrame lies in its frame on the C stack

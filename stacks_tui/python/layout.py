@@ -17,7 +17,7 @@ DEBUG_OFFSETS_BYTES = 512
 """Of `_PyRuntime`: enough for the groups that are needed."""
 NO_CFRAME = 0xFFFFFFFF
 _NO_ENTRY = 127
-"""A byte of the frame's buffer that is always zero."""
+"""Behind what is read of a frame: there is no such flag."""
 _FIRST_MARK = 3
 """FRAME_OWNED_BY_CSTACK; 3.14: FRAME_OWNED_BY_INTERPRETER."""
 _NEVER_MARK = 255
