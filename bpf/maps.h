@@ -179,8 +179,9 @@ struct known_rows {
 };
 BPF_F_TABLE("percpu_array", u32, struct known_rows, known_rows, SLOT_COUNT, 0);
 
-BPF_PROG_ARRAY(perf_programs, 5);  // a program array holds one type of program
+BPF_PROG_ARRAY(sample_programs, 5);  // a program array holds one type of program
 BPF_PROG_ARRAY(raw_programs, 5);
+BPF_PROG_ARRAY(probe_programs, 5);
 enum tail {
   TAIL_UNWIND = 0,
   TAIL_FINISH = 1,

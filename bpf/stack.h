@@ -42,6 +42,7 @@ static __always_inline void leave(struct work *w) {
   u32 zero = 0;
   u32 *now = running.lookup(&zero);
   if (now) *now = w->outer;
+  w->taken = 0;
 }
 
 static __always_inline struct copy_room *get_copy_room(struct work *w) {

@@ -1,4 +1,4 @@
-// The programs that others tail-call: the steps of a walk, and what comes last.
+// What the programs do that others tail-call (steps.bpf.c): the steps of a walk, and what comes last.
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 static __always_inline void finish(void *ctx, struct work *w) {
@@ -25,10 +25,13 @@ static __always_inline void finish(void *ctx, struct work *w) {
   }
 }
 
+// Whose walk goes on, in each type of program.
+static __always_inline struct work *sample_work(void) { return get_work(SLOT_PROFILE); }
+
 // The slot whose walk this CPU is in the middle of. Where a kernel lets a program of a system call's
 // tracepoint be preempted (from 7.x on), it may be another task's by now: then this one's event is given up,
 // and counted (under no kind, for the kind is not known any more).
-static __always_inline struct work *running_work(void) {
+static __always_inline struct work *raw_work(void) {
   u32 zero = 0;
   u32 *slot = running.lookup(&zero);
   struct work *w = slot ? get_work(*slot) : 0;
@@ -58,110 +61,10 @@ static __always_inline u32 walk_on(struct work *w, struct python_work *y, u32 wh
   return next;
 }
 
-int unwind_sample(struct bpf_perf_event_data *ctx) {
-  struct config *c = get_config();
-  struct work *w = get_work(SLOT_PROFILE);
-  if (!c || !w) return 0;
-  if (step(w) == STACK_CUT && w->n < c->max_frames) perf_programs.call(ctx, TAIL_UNWIND);
-  if (begin_python(w)) perf_programs.call(ctx, TAIL_PYTHON);
-  perf_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_sample(struct bpf_perf_event_data *ctx) {
-  struct work *w = get_work(SLOT_PROFILE);
-  struct python_work *y = get_python_work(SLOT_PROFILE);
-  if (!w) return 0;
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON) : PYTHON_END;
-  if (next == PYTHON_AGAIN) perf_programs.call(ctx, TAIL_PYTHON);
-  if (next == PYTHON_ON) perf_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  perf_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_frames_sample(struct bpf_perf_event_data *ctx) {
-  struct work *w = get_work(SLOT_PROFILE);
-  struct python_work *y = get_python_work(SLOT_PROFILE);
-  if (!w) return 0;
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON_FRAMES) : PYTHON_END;
-  if (next == PYTHON_AGAIN) perf_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  if (next == PYTHON_ON) perf_programs.call(ctx, TAIL_PYTHON_CODES);
-  perf_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_codes_sample(struct bpf_perf_event_data *ctx) {
-  struct work *w = get_work(SLOT_PROFILE);
-  struct python_work *y = get_python_work(SLOT_PROFILE);
-  if (!w) return 0;
-  if (y && walk_on(w, y, TAIL_PYTHON_CODES) == PYTHON_AGAIN)
-    perf_programs.call(ctx, TAIL_PYTHON_CODES);
-  perf_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int finish_sample(struct bpf_perf_event_data *ctx) {
-  struct work *w = get_work(SLOT_PROFILE);
-  if (!w) return 0;
-  finish(ctx, w);
-  leave(w);
-  return 0;
-}
-
-int unwind_raw(struct bpf_raw_tracepoint_args *ctx) {
-  struct config *c = get_config();
-  struct work *w = running_work();
-  if (!c || !w) return 0;
-  if (step(w) == STACK_CUT && w->n < c->max_frames) raw_programs.call(ctx, TAIL_UNWIND);
-  if (begin_python(w)) raw_programs.call(ctx, TAIL_PYTHON);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_raw(struct bpf_raw_tracepoint_args *ctx) {
-  struct work *w = running_work();
-  if (!w) return 0;
-  struct python_work *y = get_python_work(w->slot);
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON) : PYTHON_END;
-  if (next == PYTHON_AGAIN) raw_programs.call(ctx, TAIL_PYTHON);
-  if (next == PYTHON_ON) raw_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_frames_raw(struct bpf_raw_tracepoint_args *ctx) {
-  struct work *w = running_work();
-  if (!w) return 0;
-  struct python_work *y = get_python_work(w->slot);
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON_FRAMES) : PYTHON_END;
-  if (next == PYTHON_AGAIN) raw_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  if (next == PYTHON_ON) raw_programs.call(ctx, TAIL_PYTHON_CODES);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int python_codes_raw(struct bpf_raw_tracepoint_args *ctx) {
-  struct work *w = running_work();
-  if (!w) return 0;
-  struct python_work *y = get_python_work(w->slot);
-  if (y && walk_on(w, y, TAIL_PYTHON_CODES) == PYTHON_AGAIN)
-    raw_programs.call(ctx, TAIL_PYTHON_CODES);
-  raw_programs.call(ctx, TAIL_FINISH);
-  leave(w);
-  return 0;
-}
-
-int finish_raw(struct bpf_raw_tracepoint_args *ctx) {
-  struct work *w = running_work();
-  if (!w) return 0;
-  finish(ctx, w);
-  leave(w);
+// A probe's program may be preempted: as above.
+static __always_inline struct work *probe_work(void) {
+  struct work *w = get_work(SLOT_USDT);
+  if (w && w->pid == (u32)bpf_get_current_pid_tgid()) return w;
+  count_lost(KIND_TRACE_EXIT);
   return 0;
 }

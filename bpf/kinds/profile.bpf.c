@@ -10,8 +10,8 @@ int on_sample(struct bpf_perf_event_data *ctx) {
   begin_event(&w->event, KIND_PROFILE, bpf_ktime_get_ns());
   w->event.duration = c->number[PROGRAM_PROFILE];  // the period, ns
   w->want = c->want[PROGRAM_PROFILE];
-  if ((w->want & WANT_USER) && begin_walk(&ctx->regs, c, w)) perf_programs.call(ctx, TAIL_UNWIND);
-  perf_programs.call(ctx, TAIL_FINISH);
+  if ((w->want & WANT_USER) && begin_walk(&ctx->regs, c, w)) sample_programs.call(ctx, TAIL_UNWIND);
+  sample_programs.call(ctx, TAIL_FINISH);
   leave(w);  // only where the tail call failed
   return 0;
 }

@@ -32,8 +32,6 @@ struct site {
 // By attach cookie.
 BPF_F_TABLE("array", u32, struct site, sites, 4096, 0);
 
-BPF_PROG_ARRAY(probe_programs, 5);
-
 static __always_inline struct site *get_site(struct pt_regs *ctx) {
   u32 cookie = bpf_get_attach_cookie(ctx);
   return sites.lookup(&cookie);
@@ -245,11 +243,6 @@ int span_enter_probe(struct pt_regs *ctx) {
   return 0;
 }
 
-static __always_inline void end_walk(struct work *w) {
-  leave(w);
-  w->taken = 0;
-}
-
 static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
@@ -299,7 +292,7 @@ static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   w->want = want;
   if ((want & WANT_USER) && begin_walk(0, c, w)) probe_programs.call(ctx, TAIL_UNWIND);
   probe_programs.call(ctx, TAIL_FINISH);
-  end_walk(w);
+  leave(w);
   return 0;
 }
 
@@ -363,7 +356,7 @@ int span_awaits_probe(struct pt_regs *ctx) {
   asm volatile("" : "+r"(bytes));
   if (bpf_probe_read_user(w->frames, (bytes & (AWAITS_BYTES - 1)) + 1, (void *)text)) {
     count_span(SPAN_BAD_NAME);
-    end_walk(w);
+    leave(w);
     return 0;
   }
   w->kernel = words;
@@ -372,69 +365,6 @@ int span_awaits_probe(struct pt_regs *ctx) {
   u64 awaits = publish(w, w->hash, words, 0, STACK_COMPLETE, STACK_AWAITS, KIND_TRACE_EXIT);
   t->awaits = awaits;
   t->awaits_of = span_id;
-  end_walk(w);
-  return 0;
-}
-
-// The steps of a walk, as in tails.bpf.c: a program array holds one type of program.
-
-static __always_inline struct work *probe_work(void) {
-  struct work *w = get_work(SLOT_USDT);
-  if (w && w->pid == (u32)bpf_get_current_pid_tgid()) return w;
-  count_lost(KIND_TRACE_EXIT);
-  return 0;
-}
-
-int unwind_probe(struct pt_regs *ctx) {
-  struct config *c = get_config();
-  struct work *w = probe_work();
-  if (!c || !w) return 0;
-  if (step(w) == STACK_CUT && w->n < c->max_frames) probe_programs.call(ctx, TAIL_UNWIND);
-  if (begin_python(w)) probe_programs.call(ctx, TAIL_PYTHON);
-  probe_programs.call(ctx, TAIL_FINISH);
-  end_walk(w);
-  return 0;
-}
-
-int python_probe(struct pt_regs *ctx) {
-  struct work *w = probe_work();
-  struct python_work *y = get_python_work(SLOT_USDT);
-  if (!w) return 0;
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON) : PYTHON_END;
-  if (next == PYTHON_AGAIN) probe_programs.call(ctx, TAIL_PYTHON);
-  if (next == PYTHON_ON) probe_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  probe_programs.call(ctx, TAIL_FINISH);
-  end_walk(w);
-  return 0;
-}
-
-int python_frames_probe(struct pt_regs *ctx) {
-  struct work *w = probe_work();
-  struct python_work *y = get_python_work(SLOT_USDT);
-  if (!w) return 0;
-  u32 next = y ? walk_on(w, y, TAIL_PYTHON_FRAMES) : PYTHON_END;
-  if (next == PYTHON_AGAIN) probe_programs.call(ctx, TAIL_PYTHON_FRAMES);
-  if (next == PYTHON_ON) probe_programs.call(ctx, TAIL_PYTHON_CODES);
-  probe_programs.call(ctx, TAIL_FINISH);
-  end_walk(w);
-  return 0;
-}
-
-int python_codes_probe(struct pt_regs *ctx) {
-  struct work *w = probe_work();
-  struct python_work *y = get_python_work(SLOT_USDT);
-  if (!w) return 0;
-  if (y && walk_on(w, y, TAIL_PYTHON_CODES) == PYTHON_AGAIN)
-    probe_programs.call(ctx, TAIL_PYTHON_CODES);
-  probe_programs.call(ctx, TAIL_FINISH);
-  end_walk(w);
-  return 0;
-}
-
-int finish_probe(struct pt_regs *ctx) {
-  struct work *w = probe_work();
-  if (!w) return 0;
-  finish(ctx, w);
-  end_walk(w);
+  leave(w);
   return 0;
 }

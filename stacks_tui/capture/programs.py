@@ -40,7 +40,6 @@ COPY_SLOTS = 8
 LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
-_TAIL_MAPS = {"sample": "perf_programs", "raw": "raw_programs", "probe": "probe_programs"}
 _PROGRAM_TYPES = {"sample": bpf.PROGRAM_PERF_EVENT, "probe": bpf.PROGRAM_KPROBE}
 """By what a function's name ends with; else it is for a raw tracepoint."""
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE, _WANT_SPANS = 1, 2, 4, 8
@@ -380,7 +379,7 @@ class Programs:
         return self._programs[function]
 
     def _load_tails(self, ending: str) -> None:
-        table = self._maps[_TAIL_MAPS[ending]]
+        table = self._maps[f"{ending}_programs"]
         for index, step in enumerate(_TAILS):
             function = f"{step}_{ending}"
             if function not in self._programs:

@@ -32,6 +32,15 @@ PARTS = (
 )
 """In the order in which they need each other."""
 
+STEPS = "steps.bpf.c"
+CONTEXTS = {
+    "sample": "struct bpf_perf_event_data",
+    "raw": "struct bpf_raw_tracepoint_args",
+    "probe": "struct pt_regs",
+}
+"""By type of program: what stands for CONTEXT where `STEPS` is spliced for it, at the end. (No macro
+can do this: BCC does not rewrite map accesses in the expansion of one.)"""
+
 _PREAMBLE = "#include <uapi/linux/ptrace.h>\n#include <uapi/linux/bpf_perf_event.h>\n"
 _ONCE = re.compile(r"^#pragma once$", re.MULTILINE)
 
@@ -42,4 +51,8 @@ def splice(folder: Path) -> str:
     for part in PARTS:
         body = _ONCE.sub("", (folder / part).read_text(encoding="utf-8"))
         texts.append(f'#line 1 "bpf/{part}"\n{body}')
+    steps = (folder / STEPS).read_text(encoding="utf-8")
+    for name, context in CONTEXTS.items():
+        body = steps.replace("CONTEXT", context).replace("TYPE", name)
+        texts.append(f'#line 1 "bpf/{STEPS}"\n{body}')
     return "\n".join(texts)
