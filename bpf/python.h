@@ -7,9 +7,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #pragma once
 
-#define PYTHON_BATCH 96      // frames per step
+#define PYTHON_BATCH 192     // frames per step
 #define THREADS_BATCH 64     // thread states looked at per step
-#define CODES_BATCH 128      // code objects looked at per step
+#define CODES_BATCH 256      // code objects looked at per step
 #define PYTHON_PAIRS 1024    // a power of two, above what fits into a stack's words
 #define PYTHON_CALLS 30      // tail calls that the kernel allows, less those that begin and end a walk
 #define FRAME_BYTES 80       // of an interpreter frame: what is needed of any version

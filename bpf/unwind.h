@@ -7,7 +7,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #pragma once
 
-#define STEP_FRAMES 32
+#define STEP_FRAMES 24
 #define ROWS_PER_CHUNK 16384
 #define MAPPINGS_PER_CHUNK 1024
 
