@@ -1,8 +1,8 @@
-"""What walking stacks costs: in the kernel, on the target, on disk, and before the first walk.
+"""What walking stacks costs: in the kernel, on disk, and before the first walk.
 
 Run as root, on a quiet machine; prints Markdown tables. Every ratio is of runs within this one run:
-ours beside frame pointers alone (`--no-unwind`), beside `perf record` with the same events, or
-beside the target alone.
+ours beside frame pointers alone (`--no-unwind`), or beside `perf record` with the same events. What
+it costs the target: `slowdown.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,18 +31,20 @@ START = [sys.executable, "-P", "-c", "from stacks_tui.cli.main import run; run()
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 PINNED = ["taskset", "-c", "0"]
 _SPIN = "def f(n):\n    return f(n - 1) if n else sum(range({work}))\nwhile True: f({depth})"
-_WORK = "n = 0\nfor i in range({count}): n += i * i % 7\n"
-_PIPES = """
-#include <stdlib.h>
-#include <unistd.h>
-static void handle(int in, int out, long count) { char c = 0; while (count--) { read(in, &c, 1); write(out, &c, 1); } }
-int main(int argc, char **argv) {
-  int there[2], back[2]; char c = 0; long count = atol(argv[1]);
-  if (pipe(there) || pipe(back)) return 1;
-  if (!fork()) { handle(there[0], back[1], count); return 0; }
-  write(there[1], &c, 1); handle(back[0], there[1], count); return 0;
+_DISTINCT = """
+for i in range({depth}): exec(f"def f{{i}}(): return f{{i + 1}}()")
+exec("def f{depth}(): return sum(range(2000))")
+while True: f0()
+"""
+_POINTERS = """
+static volatile long sum;
+__attribute__((noinline)) long deep(int n) {
+  if (n) { long below = deep(n - 1); sum += below; return below + n; }
+  for (int i = 0; i < 2000; i++) sum += i;
+  return sum;
 }
-"""  # noqa: E501
+int main(void) { for (;;) deep(60); }
+"""
 LOADS: dict[str, list[str]] = {
     "python3": ["/usr/bin/python3", "-c", _SPIN.format(work=2000, depth=20)],
     "perl": [
@@ -155,22 +156,29 @@ def perf_bytes(command: list[str], seconds: float) -> float:
         return data.stat().st_size / max(counts[0] if counts else 1, 1)
 
 
-def in_the_kernel(seconds: float) -> None:
+def in_the_kernel(seconds: float, folder: Path) -> None:
     """Our walk beside the kernel's own by frame pointers; bytes beside perf's."""
     print(
         "| load, 999 Hz | complete | µs a sample | frame pointers | ratio | bytes | perf | ratio |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for name, command in LOADS.items():
+    pointers = folder / "pointers"
+    flags = ["-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
+    subprocess.run(
+        ["gcc", *flags, "-x", "c", "-o", pointers, "-"], input=_POINTERS, text=True, check=True
+    )
+    loads = {**LOADS, "C with frame pointers, 60 deep": [str(pointers)]}
+    for name, command in loads.items():
         if shutil.which(command[0]) is None:
             continue
-        rounds = [(walk(command, seconds), walk(command, seconds, "--no-unwind")) for _ in range(2)]
-        ours, pointers = min((pair for pair in rounds), key=lambda pair: pair[0].ns_per_event)
+        rounds = [(walk(command, seconds), walk(command, seconds, "--no-unwind")) for _ in range(3)]
+        ours, kernels = (
+            min(walked, key=lambda one: one.ns_per_event) for walked in zip(*rounds, strict=True)
+        )
         dwarf = perf_bytes(command, 1.0)
-        ratio = ours.ns_per_event / pointers.ns_per_event
         print(
             f"| {name} | {ours.complete:.2%} | {ours.ns_per_event / 1e3:.2f} "
-            f"| {pointers.ns_per_event / 1e3:.2f} | {ratio:.2f} "
+            f"| {kernels.ns_per_event / 1e3:.2f} | {ours.ns_per_event / kernels.ns_per_event:.2f} "
             f"| {ours.bytes_per_event:.0f} | {dwarf:,.0f} | 1/{dwarf / ours.bytes_per_event:.0f} |",
             flush=True,
         )
@@ -178,68 +186,12 @@ def in_the_kernel(seconds: float) -> None:
 
 def per_python_frame(seconds: float) -> None:
     """What a frame of Python adds: a call from Python to Python adds no native frame (3.11 on)."""
-    costs = {}
-    for depth in (10, 110):
-        program = ["/usr/bin/python3", "-c", _SPIN.format(work=2000, depth=depth)]
-        costs[depth] = min(walk(program, seconds).ns_per_event for _ in range(2))
-    print(f"\nA Python frame: {(costs[110] - costs[10]) / 100:.0f} ns (110 beside 10 of them).")
-
-
-def seconds_of(command: list[str]) -> float:
-    """How long a command takes."""
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def recorded_seconds(command: list[str], programs: str, comm: str) -> float:
-    """The same while a recorder has it as its target."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-        with recorder(Path(scratch, "r"), programs, comm) as process:
-            took = seconds_of(command)
-            process.send_signal(signal.SIGINT)
-            process.communicate()
-        return took
-
-
-def perf_seconds(command: list[str]) -> float:
-    """The same under `perf record -g` of its switches, on all CPUs."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-        perf = ["perf", "record", "-q", "-g", "-a", "-B", "-N", "-m", "4096"]
-        perf += ["-e", "sched:sched_switch", "-o", f"{scratch}/perf.data", "--", "sleep", "1000"]
-        process = subprocess.Popen(perf, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(1)
-        took = seconds_of(command)
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        return took
-
-
-def on_the_target(rounds: int, folder: Path) -> None:
-    """How much longer a target takes, the runs with and without in turn."""
-    work = [*PINNED, "/usr/bin/python3", "-c", _WORK.format(count=8_000_000)]
-    source, pipes = folder / "pipes.c", folder / "pipes"
-    source.write_text(_PIPES)
-    subprocess.run(["gcc", "-O2", "-w", "-o", pipes, source], check=True)
-    switches = 200_000
-    hand = [*PINNED, str(pipes), str(switches // 2)]
-    cases: list[tuple[str, list[str], Callable[[], float]]] = [
-        ("python3, 99 Hz", work, lambda: recorded_seconds(work, "profile:u:99", "python3")),
-        ("python3, 999 Hz", work, lambda: recorded_seconds(work, "profile:u:999", "python3")),
-        ("pipes, `-p switch:u`", hand, lambda: recorded_seconds(hand, "switch:u", "pipes")),
-        ("pipes, `-p switch:uk`", hand, lambda: recorded_seconds(hand, "switch:uk", "pipes")),
-    ]
-    if shutil.which("perf"):
-        cases.append(("pipes, `perf record -g`", hand, lambda: perf_seconds(hand)))
-    print("\n| target | alone, s | recorded, s | slowdown |")
-    print("|---|---|---|---|")
-    for name, command, record in cases:
-        pairs = [(seconds_of(command), record()) for _ in range(rounds)]
-        alone, recorded = (statistics.median(times) for times in zip(*pairs, strict=True))
-        ratio = statistics.median(after / before for before, after in pairs)
-        print(f"| {name} | {alone:.3f} | {recorded:.3f} | {(ratio - 1):.2%} |", flush=True)
-    rate = switches / seconds_of(hand)
-    print(f"\nThe pipes switch {rate:,.0f} times a second when alone.")
+    for what, text in (("of one function", _SPIN), ("of different functions", _DISTINCT)):
+        costs = {}
+        for depth in (10, 110):
+            program = ["/usr/bin/python3", "-c", text.format(work=2000, depth=depth)]
+            costs[depth] = min(walk(program, seconds).ns_per_event for _ in range(3))
+        print(f"\nA Python frame {what}: {(costs[110] - costs[10]) / 100:.0f} ns (110 beside 10).")
 
 
 def tables(folder: Path) -> None:
@@ -274,26 +226,23 @@ def timed(do: Callable[[], object]) -> float:
 def main() -> None:
     """All of it, or parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("parts", nargs="*", choices=[[], "kernel", "python", "target", "tables"])
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("parts", nargs="*", choices=[[], "kernel", "python", "tables"])
     given = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("run as root: it records")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    parts = given.parts or ["kernel", "python", "target", "tables"]
+    parts = given.parts or ["kernel", "python", "tables"]
     before = STATS.read_text()
     with tempfile.TemporaryDirectory() as scratch:
         STATS.write_text("1")
         try:
             if "kernel" in parts:
-                in_the_kernel(given.seconds)
+                in_the_kernel(given.seconds, Path(scratch))
             if "python" in parts:
                 per_python_frame(given.seconds)
         finally:
             STATS.write_text(before)
-        if "target" in parts:
-            on_the_target(given.rounds, Path(scratch))
         if "tables" in parts:
             tables(Path(scratch))
 

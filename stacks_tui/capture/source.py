@@ -38,8 +38,8 @@ CONTEXTS = {
     "raw": "struct bpf_raw_tracepoint_args",
     "probe": "struct pt_regs",
 }
-"""By type of program: what stands for CONTEXT where `STEPS` is spliced for it, at the end. (No macro
-can do this: BCC does not rewrite map accesses in the expansion of one.)"""
+"""By type of program: what stands for CONTEXT where `STEPS` is spliced for it, at the end. (Macros
+would ask more of BCC, which rewrites map accesses where they stand in the text.)"""
 
 _PREAMBLE = "#include <uapi/linux/ptrace.h>\n#include <uapi/linux/bpf_perf_event.h>\n"
 _ONCE = re.compile(r"^#pragma once$", re.MULTILINE)
