@@ -144,7 +144,7 @@ def perf_record() -> Iterator[None]:
 def handing(rounds: int, folder: Path) -> None:
     """Two processes on one core that switch all the time."""
     pipes = folder / "pipes"
-    compiler = ["gcc", "-O2", "-w", "-x", "c", "-o", pipes, "-"]
+    compiler = ["gcc", "-O2", "-w", "-x", "c", "-o", str(pipes), "-"]
     subprocess.run(compiler, input=_PIPES, text=True, check=True)
     command = ["taskset", "-c", "0", str(pipes), str(ROUND_SWITCHES // 2)]
 

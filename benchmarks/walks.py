@@ -171,7 +171,7 @@ def in_the_kernel(seconds: float, folder: Path) -> None:
     for name, command in loads.items():
         if shutil.which(command[0]) is None:
             continue
-        rounds = [(walk(command, seconds), walk(command, seconds, "--no-unwind")) for _ in range(3)]
+        rounds = [(walk(command, seconds), walk(command, seconds, "--no-unwind")) for _ in range(2)]
         ours, kernels = (
             min(walked, key=lambda one: one.ns_per_event) for walked in zip(*rounds, strict=True)
         )
