@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-SOURCES = ["module", "span", "stack", "steps", "awaits"]
+SOURCES = ["module", "span", "bound", "stack", "steps", "awaits"]
 
 setup(
     ext_modules=[

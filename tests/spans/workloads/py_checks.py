@@ -137,6 +137,62 @@ def check_arguments():
     assert re.fullmatch(r"<span 'x' \d+>", repr(one))
 
 
+def check_with_by_hand():
+    one = span("x")
+    for wrong in ((), (None, None, None)):
+        with raises(TypeError, "decorates"):
+            one(*wrong)
+    assert one.__enter__() is one and one.entered
+    assert one.__exit__(None, None, None) is None and one.closed
+    with raises(TypeError, "decorates"):
+        one(enter=1)
+    with contextlib.ExitStack() as stack:
+        inner = stack.enter_context(span("in a stack"))
+        pushed = span("pushed").enter()
+        stack.push(pushed)
+        stack.push(span("never entered").__exit__)
+        assert current() == pushed.span_id
+    assert inner.closed and pushed.closed and current() == 0
+    kind = type(one)
+    again = kind.__enter__(one)
+    assert again is one and current() == one.span_id
+    kind.__exit__(one, None, None, None)
+    for name in ("__enter__", "__exit__"):
+        bound = vars(kind)[name]
+        for other in (5, None, object(), bound):
+            with raises(TypeError):
+                bound.__get__(other, type(other))(other)
+        with raises(TypeError):
+            type(bound)()
+    assert isinstance(one, tracing_stacks.Span)
+    assert isinstance(one, contextlib.AbstractContextManager)
+
+
+def check_calls_with_a_tuple():
+    one = functools.partial(span("x"))
+    with raises(TypeError, "decorates"):
+        one()
+    with raises(TypeError, "decorates"):
+        span("x")(*range(9))
+    entered = span("x").__enter__
+    functools.partial(entered)()
+    assert current() == entered.span_id
+    functools.partial(entered, *(None, None))(*(None,))
+    assert current() == 0
+    assert functools.partial(span("x"), **{})(lambda: 5)() == 5
+
+
+def check_memory_that_is_used_again():
+    kept = [span(str(n), n) for n in range(200)]
+    ids = {one.span_id for one in kept}
+    kept[50:150] = []
+    gc.collect()
+    kept += [span("later") for _ in range(100)]
+    assert {one.entered or one.closed for one in kept} == {False}
+    assert len({one.span_id for one in kept} | ids) == 300
+    assert {one.id for one in kept[100:]} == {0}
+
+
 def check_names_of_all_sorts():
     for name in ("", "x" * 15, "x" * 16, "x" * 100_000, "é" * 40, "\0", "a lone \ud800 surrogate"):
         for _ in range(2):

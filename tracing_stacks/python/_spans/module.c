@@ -45,7 +45,7 @@ PyMODINIT_FUNC PyInit__spans(void)
 {
     span_type = (PyTypeObject *)PyType_FromSpec(&span_spec);
     steps_type = (PyTypeObject *)PyType_FromSpec(&steps_spec);
-    if (!span_type || !steps_type || span_init() < 0 || awaits_init() < 0)
+    if (!span_type || !steps_type || span_init() < 0 || bound_init() < 0 || awaits_init() < 0)
         return NULL;
     if (stacks_init())
         return PyErr_SetString(PyExc_ImportError, "no key for a thread's spans is left"), NULL;

@@ -1,17 +1,27 @@
 /* The type of a span: a context manager, and a decorator (which is written in Python). */
 #include "spans.h"
+#include <stddef.h>
 #include <string.h>
+#include <structmember.h>
 
 PyTypeObject *span_type;
 uint32_t process;
 /* Apart from what Rust's tracing and the header hand out, so that all can live in one process. */
 static uint64_t next_id = UINT64_C(1) << 48;
 
+/* Memory of spans that are no more, for the next ones: most live shortly. */
+static Span *unused[32];
+static unsigned unused_count;
+
+static PyObject *called(Span *span, PyObject *const *args, size_t nargs, PyObject *kwnames);
+
 Span *span_new(PyObject *name, uint64_t id, uint64_t amount, int exit_stack)
 {
-    Span *span = PyObject_New(Span, span_type);
+    Span *span = unused_count ? unused[--unused_count] : PyObject_Malloc(sizeof(Span));
     if (!span)
-        return NULL;
+        return (Span *)PyErr_NoMemory();
+    PyObject_Init((PyObject *)span, span_type);
+    span->called = called;
     span->span_id = next_id++;
     span->parent_id = current_id();
     span->id = id;
@@ -20,7 +30,7 @@ Span *span_new(PyObject *name, uint64_t id, uint64_t amount, int exit_stack)
     span->in = NULL;
     span->process = process;
     span->exit_stack = exit_stack;
-    span->foreign = span->entered = span->closed = 0;
+    span->foreign = span->entered = span->closed = span->bound = 0;
     return span;
 }
 
@@ -83,6 +93,8 @@ static int keyword_of(PyObject *key)
     return i;
 }
 
+static int is_text(PyObject *object) { return PyUnicode_CheckExact(object) || PyUnicode_Check(object); }
+
 /* span(name, id=0, amount=0, exit_stack=False) */
 PyObject *py_span(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -99,7 +111,7 @@ PyObject *py_span(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyO
             return PyErr_Format(PyExc_TypeError, "span() got an unexpected argument %R", key);
         given[i] = args[nargs + k];
     }
-    if (!given[0] || !PyUnicode_Check(given[0]))
+    if (!given[0] || !is_text(given[0]))
         return PyErr_SetString(PyExc_TypeError, "span() needs a name, which is a string"), NULL;
     uint64_t id = given[1] ? PyLong_AsUnsignedLongLongMask(given[1]) : 0;
     uint64_t amount = given[2] ? PyLong_AsUnsignedLongLongMask(given[2]) : 0;
@@ -172,15 +184,30 @@ static PyObject *span_another(Span *span, PyObject *ignored)
     return (PyObject *)span_new(span->name, span->id, span->amount, span->exit_stack);
 }
 
-static PyObject *span_call(PyObject *span, PyObject *args, PyObject *kwargs)
+/* What is called is `__enter__` or `__exit__`, which are the span itself, or the decorator. */
+static PyObject *called(Span *span, PyObject *const *args, size_t nargs, PyObject *kwnames)
 {
-    PyObject *function;
-    if (kwargs || PyTuple_Size(args) != 1 || !PyCallable_Check(function = PyTuple_GetItem(args, 0)))
+    nargs = nargs << 1 >> 1; /* the highest bit is a flag */
+    if (!kwnames && span->bound && nargs == 0)
+        return span_enter(span, NULL);
+    if (!kwnames && span->bound && nargs == 3)
+        return span_close(span, NULL);
+    if (kwnames || nargs != 1 || !PyCallable_Check(args[0]))
         return PyErr_SetString(PyExc_TypeError, "a span decorates a function: @span(\"name\")"), NULL;
     PyObject *module = PyImport_ImportModule("tracing_stacks._decorate");
-    PyObject *decorated = module ? PyObject_CallMethod(module, "decorated", "OO", span, function) : NULL;
+    PyObject *decorated = module ? PyObject_CallMethod(module, "decorated", "OO", span, args[0]) : NULL;
     Py_XDECREF(module);
     return decorated;
+}
+
+/* The same for who calls with a tuple. */
+static PyObject *span_call(PyObject *span, PyObject *args, PyObject *kwargs)
+{
+    PyObject *given[3] = {0};
+    Py_ssize_t nargs = PyTuple_Size(args);
+    for (Py_ssize_t i = 0; i < nargs && i < 3; i++)
+        given[i] = PyTuple_GetItem(args, i);
+    return called((Span *)span, given, nargs, kwargs && PyDict_Size(kwargs) ? kwargs : NULL);
 }
 
 static PyObject *span_repr(Span *span)
@@ -195,7 +222,10 @@ static void span_dealloc(Span *span)
     if (!span->foreign)
         close_it(span);
     Py_DECREF(span->name);
-    PyObject_Free(span);
+    if (unused_count < sizeof(unused) / sizeof(*unused))
+        unused[unused_count++] = span;
+    else
+        PyObject_Free(span);
     Py_DECREF(type);
 }
 
@@ -228,9 +258,17 @@ static PyGetSetDef getset[] = {
     {"closed", (getter)get_closed, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Span, called), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
 static PyType_Slot slots[] = {
-    {Py_tp_dealloc, span_dealloc}, {Py_tp_methods, methods}, {Py_tp_getset, getset},
+    {Py_tp_dealloc, span_dealloc}, {Py_tp_methods, methods}, {Py_tp_getset, getset}, {Py_tp_members, members},
     {Py_tp_call, span_call},       {Py_tp_repr, span_repr},  {0, NULL},
 };
-PyType_Spec span_spec = {"tracing_stacks._spans.Span", sizeof(Span), 0,
-                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+#ifndef Py_TPFLAGS_HAVE_VECTORCALL /* the stable ABI has had it since 3.12, CPython since 3.9 */
+#define Py_TPFLAGS_HAVE_VECTORCALL (1UL << 11)
+#endif
+PyType_Spec span_spec = {
+    "tracing_stacks._spans.Span", sizeof(Span), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_VECTORCALL, slots};

@@ -13,8 +13,10 @@
 
 typedef struct Stack Stack;
 
-typedef struct {
+typedef struct Span Span;
+struct Span {
     PyObject_HEAD
+    PyObject *(*called)(Span *span, PyObject *const *args, size_t nargs, PyObject *kwnames);
     uint64_t span_id, parent_id, id, amount;
     PyObject *name;
     Stack *in;        /* the stack it is open in, or NULL */
@@ -23,7 +25,8 @@ typedef struct {
     uint8_t foreign; /* another tracer gave the ids, and says when it ends */
     uint8_t entered; /* at least once */
     uint8_t closed;
-} Span;
+    uint8_t bound; /* __enter__ or __exit__ has been looked up: see bound.c */
+};
 
 struct Stack {
     uint64_t parent_id; /* the span that was innermost where this stack began */
@@ -62,6 +65,9 @@ static inline uint64_t current_id(void)
     Stack *stack = here();
     return stack->len ? stack->spans[stack->len - 1]->span_id : stack->parent_id;
 }
+
+/* bound.c */
+int bound_init(void);
 
 /* span.c */
 int span_init(void);

@@ -57,7 +57,8 @@ void stack_drop(Span *span)
     uint32_t last = stack->len - 1, i = last;
     while (stack->spans[i] != span)
         i--;
-    memmove(stack->spans + i, stack->spans + i + 1, (last - i) * sizeof(*stack->spans));
+    if (i < last)
+        memmove(stack->spans + i, stack->spans + i + 1, (last - i) * sizeof(*stack->spans));
     span->in = NULL;
     /* the last access: the thread whose stack it is may be ending, without the GIL */
     __atomic_store_n(&stack->len, last, __ATOMIC_RELEASE);
