@@ -61,9 +61,13 @@ def extension() -> Path:
 
 @functools.cache
 def pythons() -> tuple[Path, ...]:
-    """This interpreter, and one of each other version from 3.11 on that is installed."""
+    """This interpreter, and one of each other version from 3.11 on that is installed.
+
+    The variable SPAN_PYTHONS names further ones, as PATH does folders.
+    """
     found = {sys.version_info[:2]: Path(sys.executable)}
-    for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3")):
+    named = [Path(one) for one in os.environ.get("SPAN_PYTHONS", "").split(os.pathsep) if one]
+    for path in [*named, *sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))]:
         asked = [str(path), "-c", "import sys; print(*sys.version_info[:2])"]
         told = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.split()
         version = (int(told[0]), int(told[1]))

@@ -174,10 +174,10 @@ def check_calls_with_a_tuple():
         one()
     with raises(TypeError, "decorates"):
         span("x")(*range(9))
-    entered = span("x").__enter__
-    functools.partial(entered)()
-    assert current() == entered.span_id
-    functools.partial(entered, *(None, None))(*(None,))
+    one = span("x")
+    functools.partial(one.__enter__)()
+    assert current() == one.span_id
+    functools.partial(one.__exit__, None, None)(None)
     assert current() == 0
     assert functools.partial(span("x"), **{})(lambda: 5)() == 5
 
