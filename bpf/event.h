@@ -48,7 +48,10 @@ enum span_count {
   SPAN_THREADS_FULL = 5,
   SPAN_BAD_NAME = 6,
   SPAN_UNNAMED = 7,
-  SPAN_COUNTS = 8,
+  SPAN_NO_WORK = 8,
+  SPAN_NO_ROOM = 9,
+  SPAN_NO_ID = 10,
+  SPAN_COUNTS = 11,
 };
 
 // What ended the walk of a user stack.

@@ -12,8 +12,9 @@ struct open_span {
 };
 struct thread_spans {
   u64 depth;
-  u64 awaits_of;  // the span whose await chain was told last, 0: none that waits for its exit
-  u64 awaits;     // its id among the stacks
+  u64 awaits_of;     // the span whose await chain was told last, 0: none that waits for its exit
+  u64 awaits;        // its id among the stacks
+  u64 awaits_flags;  // EVENT_USER_TRUNCATED: the chain was cut
   struct open_span open[SPAN_DEPTH];  // outermost first
 };
 // Spans that are open on each thread, by pid.

@@ -86,6 +86,12 @@ class SpanCount(IntEnum):
     """A name or await chain that could not be read."""
     UNNAMED = 7
     """Openings that found no room in the ring; told again when the span is entered again."""
+    NO_WORK = 8
+    """Stacks and await chains that were not taken: another walk had the CPU's memory for them."""
+    NO_ROOM = 9
+    """Enters for which the table of open spans had no room: their events bear no span."""
+    NO_ID = 10
+    """Probes that named no span: its id was 0."""
 
 
 class StackStatus(IntEnum):

@@ -215,6 +215,12 @@ static __always_inline void tell(struct pt_regs *ctx, struct site *site, struct 
   }
 }
 
+// A span of id 0 could not be told from none.
+static __always_inline int no_id(void) {
+  count_span(SPAN_NO_ID);
+  return 0;
+}
+
 int span_enter_probe(struct pt_regs *ctx) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
@@ -224,7 +230,7 @@ int span_enter_probe(struct pt_regs *ctx) {
   struct span_key key = {};
   key.tgid = id >> 32;
   key.span_id = argument(ctx, site, 0);
-  if (!key.span_id) return 0;  // no span: it could not be told from none
+  if (!key.span_id) return no_id();
   struct span_state *s = open_spans.lookup(&key);
   if (!s) {
     struct span_state new = {};
@@ -232,7 +238,10 @@ int span_enter_probe(struct pt_regs *ctx) {
     if (argument(ctx, site, 5) >> SEEN_BEFORE) new.flags = EVENT_SINCE_SEEN;
     open_spans.update(&key, &new);
     s = open_spans.lookup(&key);
-    if (!s) return 0;
+    if (!s) {
+      count_span(SPAN_NO_ROOM);
+      return 0;
+    }
   }
   s->amount = argument(ctx, site, 3);
   if (!s->told) tell(ctx, site, &key, s, now, pid);
@@ -253,7 +262,7 @@ static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   struct event e = {};
   key.tgid = id >> 32;
   key.span_id = argument(ctx, site, 0);
-  if (!key.span_id) return 0;
+  if (!key.span_id) return no_id();
   struct span_state *s = open_spans.lookup(&key);
   struct thread_spans *t = thread_spans.lookup(&pid);
   u64 entered = take(t, s, key.span_id, pid);
@@ -278,11 +287,13 @@ static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   u32 want = stack ? c->want[PROGRAM_USDT] & (WANT_USER | WANT_KERNEL) : 0;
   if (t && t->awaits_of == key.span_id) {
     e.ustack = t->awaits;
+    e.flags |= t->awaits_flags;
     t->awaits_of = 0;
     want = 0;
   }
   struct work *w = want ? get_work(SLOT_USDT) : 0;
   if (!w || w->taken) {
+    if (w) count_span(SPAN_NO_WORK);
     emit(&e);
     return 0;
   }
@@ -309,7 +320,7 @@ int span_close_probe(struct pt_regs *ctx) {
   struct event e = {};
   key.tgid = id >> 32;
   key.span_id = argument(ctx, site, 0);
-  if (!key.span_id) return 0;
+  if (!key.span_id) return no_id();
   e.time = now;
   e.tgid = key.tgid;
   e.pid = pid;
@@ -342,12 +353,17 @@ int span_awaits_probe(struct pt_regs *ctx) {
   struct config *c = get_config();
   struct site *site = get_site(ctx);
   struct work *w = get_work(SLOT_USDT);
-  if (!c || !site || !w || w->taken || !on(c)) return 0;
+  if (!c || !site || !w || !on(c)) return 0;
   u64 who = bpf_get_current_pid_tgid(), span_id = argument(ctx, site, 0);
   u64 text = argument(ctx, site, 1), length = argument(ctx, site, 2);
   u32 pid = who, bytes = length < AWAITS_BYTES ? length : AWAITS_BYTES, words = (bytes + 7) / 8;
   struct thread_spans *t = thread_spans.lookup(&pid);
-  if (!t || !words) return 0;
+  if (!span_id) return no_id();
+  if (!t || !words) return 0;  // it is in no span that is known, so no exit will be told
+  if (w->taken) {
+    count_span(SPAN_NO_WORK);
+    return 0;
+  }
   w->taken = 1;
   enter(w, SLOT_USDT);
   begin_event(&w->event, KIND_TRACE_EXIT, bpf_ktime_get_ns());
@@ -362,8 +378,11 @@ int span_awaits_probe(struct pt_regs *ctx) {
   w->kernel = words;
   w->hash = bytes;
   hash_frames(w, 0, &w->kernel, AWAITS_BYTES / 8);
-  u64 awaits = publish(w, w->hash, words, 0, STACK_COMPLETE, STACK_AWAITS, KIND_TRACE_EXIT);
+  u8 last = ((u8 *)w->frames)[bytes & (AWAITS_BYTES - 1)];
+  u32 status = last == '\n' ? STACK_COMPLETE : STACK_CUT;  // each whole frame is a line
+  u64 awaits = publish(w, w->hash, words, 0, status, STACK_AWAITS, KIND_TRACE_EXIT);
   t->awaits = awaits;
+  t->awaits_flags = status == STACK_CUT ? EVENT_USER_TRUNCATED : 0;
   t->awaits_of = span_id;
   leave(w);
   return 0;

@@ -37,7 +37,13 @@ _STATE = np.dtype(
 """`struct span_state` of bpf/spans.h."""
 _OPEN = np.dtype([("span_id", "<u8"), ("entered", "<u8"), ("born", "<u4"), ("reserved", "<u4")])
 _THREAD = np.dtype(
-    [("depth", "<u8"), ("awaits_of", "<u8"), ("awaits", "<u8"), ("open", _OPEN, (DEPTH,))]
+    [
+        ("depth", "<u8"),
+        ("awaits_of", "<u8"),
+        ("awaits", "<u8"),
+        ("awaits_flags", "<u8"),
+        ("open", _OPEN, (DEPTH,)),
+    ]
 )
 """`struct thread_spans`."""
 

@@ -17,8 +17,11 @@ _SPAN_FAULTS = {
     "evicted": "spans that gave way to newer ones: their busy time is not known",
     "bad_name": "names or await chains of spans that could not be read",
     "unnamed": "spans told too late, for the ring was full: their first events have no name",
+    "no_work": "stacks or await chains of spans not taken: another was being taken on that CPU",
+    "no_room": "enters for which the table of open spans had no room: events there bear no span",
+    "no_id": "probes of spans whose id was 0, which stands for none",
 }
-SPANS_LOST = ("threads_full", "evicted", "unnamed")
+SPANS_LOST = ("threads_full", "evicted", "unnamed", "no_work", "no_room")
 """Those by which something is missing; the others are how programs behave."""
 
 

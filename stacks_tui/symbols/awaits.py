@@ -1,7 +1,8 @@
 """Await chains of tasks as stacks: what each frame waits for, innermost first.
 
 Comes in: the text that a program gave, whatever it is. Goes out: a `ResolvedStack`. A line is a
-frame: qualified name, file, line number, with tabs between.
+frame: qualified name, file, line number, with tabs between. A chain that was cut does not end with
+the end of a line.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ def await_stack(record: AwaitsRecord) -> ResolvedStack:
     """The stack of a chain. A line that is not as it should be is a frame's name as a whole."""
     text = record.text.decode("utf-8", "surrogateescape")
     frames = tuple(map(_frame, filter(None, text.split("\n"))))
-    return ResolvedStack(record.id, frames, True, False, StackStatus.COMPLETE, 0)
+    whole = record.text.endswith(b"\n")
+    status = StackStatus.COMPLETE if whole else StackStatus.CUT
+    return ResolvedStack(record.id, frames, whole, not whole, status, 0)
 
 
 def _frame(text: str) -> Frame:

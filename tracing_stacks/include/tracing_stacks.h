@@ -112,7 +112,8 @@ TRACING_STACKS_FIRE(enter, (uint64_t span_id, uint64_t parent_id, uint64_t id, u
 TRACING_STACKS_FIRE(exit, (uint64_t span_id))
 TRACING_STACKS_FIRE(exit_stack, (uint64_t span_id))
 TRACING_STACKS_FIRE(close, (uint64_t span_id))
-/* Where a task is suspended, innermost first, a line each: qualified name, tab, file, tab, line. */
+/* Where a task is suspended, innermost first, a line each: qualified name, tab, file, tab, line. Of
+ * a chain that was cut the last line has no end. */
 TRACING_STACKS_FIRE(awaits, (uint64_t span_id, const char *text, uint64_t length))
 
 /* In `name_length`: this span has been entered before. A listener that has not seen it came late. */

@@ -118,7 +118,7 @@ void awaits_tell(PyObject *coroutine, uint64_t span_id)
     PyErr_Clear();
 
     char text[LONGEST + 1];
-    size_t length = 0, kept = count < DEEPEST ? count : DEEPEST;
+    size_t length = 0, kept = count < DEEPEST ? count : DEEPEST, told = 0;
     for (size_t i = 0; i < kept; i++) {
         PyObject *code = levels[(count - 1 - i) % DEEPEST].code;
         size_t n = length;
@@ -130,9 +130,12 @@ void awaits_tell(PyObject *coroutine, uint64_t span_id)
         if (more < 0 || n + more > LONGEST)
             break;
         length = n + more;
+        told++;
     }
     for (size_t i = 0; i < kept; i++)
         Py_DECREF(levels[i].code);
+    if (length && told < count)
+        length--; /* a chain that is cut has no end of its last line */
     text[length] = 0;
     if (length)
         tracing_stacks_fire_awaits(span_id, text, length);
