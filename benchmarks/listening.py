@@ -7,6 +7,7 @@ itself what a span does.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import tempfile
@@ -14,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from stacks_tui.capture import bpf
 from stacks_tui.capture.probes import Probes
 from stacks_tui.capture.programs import Programs
+from stacks_tui.capture.usdt import read_probes
+from stacks_tui.elf import ElfImage
 from stacks_tui.kinds import parse_program
 from stacks_tui.resources import folder
 from stacks_tui.session.follower import open_mapped
@@ -98,9 +103,35 @@ def per_run(kernel: Kernel, program: Path, mode: str, count: int, names: list[st
     ]
 
 
+@contextmanager
+def empty_programs(program: Path) -> Iterator[None]:
+    """A program that does nothing at each probe of a span: the kernel's own part of the cost."""
+    nothing = load_nothing()
+    with program.open("rb") as file:
+        probes = read_probes(ElfImage.from_fd(file.fileno())).probes
+        descriptors = [
+            fd
+            for probe in probes
+            for fd in bpf.attach_uprobe(nothing, file.fileno(), probe.offset, probe.semaphore, 0)
+        ]
+    try:
+        yield
+    finally:
+        for fd in [*descriptors, nothing]:
+            os.close(fd)
+
+
+def load_nothing() -> int:
+    """r0 = 0; exit."""
+    code = np.frombuffer(bytes.fromhex("b700000000000000 9500000000000000"), np.uint64)
+    return bpf.load_program("nothing", bpf.PROGRAM_KPROBE, code)
+
+
 def spans(program: Path) -> None:
     """What a span costs, with and without a listener."""
     alone = statistics.median(run(program, "spans", 50 * SPANS) for _ in range(ROUNDS))
+    with empty_programs(program):
+        trapped = statistics.median(run(program, "spans", SPANS) for _ in range(ROUNDS))
     kernel = Kernel(f"usdt:{program}")
     heard = statistics.median(run(program, "spans", SPANS) for _ in range(ROUNDS))
     names = [f"span_{name}_probe" for name in ("enter", "exit", "close")]
@@ -108,6 +139,7 @@ def spans(program: Path) -> None:
     kernel.close()
     print("| a span of C: open, enter, exit, close | ns |\n|---|---|")
     print(f"| nobody listens | {alone:.1f} |")
+    print(f"| three probes with an empty BPF program: the kernel's traps | {trapped:,.0f} |")
     print(f"| listened to | {heard:,.0f} |")
     for name, values in zip(names, zip(*rounds, strict=True), strict=True):
         print(f"| … of it in the BPF program {name} | {statistics.median(values):,.0f} |")

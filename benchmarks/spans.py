@@ -115,12 +115,16 @@ def of_c(compiler: str) -> dict[str, float]:
 
 
 def of_rust() -> dict[str, float]:
-    """The same for Rust's `tracing` with the layer over a registry, which costs the most of it."""
-    with tempfile.TemporaryDirectory() as into:
-        truth = Path(into) / "truth"
-        subprocess.run([rust_spans(), "cost", "--truth", truth], check=True)
-        told = json.loads(truth.read_text())
-    return {"a whole span": told["span_ns"], "enter and exit again": told["again_ns"]}
+    """The same for Rust's `tracing` with the layer over a registry, and for the registry alone."""
+    found = {}
+    for scenario, what in (("cost", ""), ("registry", " of the registry alone")):
+        with tempfile.TemporaryDirectory() as into:
+            truth = Path(into) / "truth"
+            subprocess.run([rust_spans(), scenario, "--truth", truth], check=True)
+            told = json.loads(truth.read_text())
+        found[f"a whole span{what}"] = told["span_ns"]
+        found[f"enter and exit again{what}"] = told["again_ns"]
+    return found
 
 
 def unheard() -> list[tuple[str, str, float]]:

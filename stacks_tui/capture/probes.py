@@ -4,6 +4,9 @@ Comes in: a program of `-p`, and the address spaces of targets as they change. G
 probes. A thread of its own opens, reads and attaches: a file takes some 10 ms, and to detach a
 probe takes the kernel 0.1 s or more. What is left to detach at the end is given to a process that
 ends with it, so nobody waits.
+
+What was attached to in earlier recordings is attached to at once: who loads it later is heard from
+the first span on. Else the spans of the first milliseconds after a load are missed.
 """
 
 from __future__ import annotations
@@ -54,6 +57,22 @@ class OpenFile(Protocol):
 
 Opener = Callable[[Mapping, int], AbstractContextManager[OpenFile | None]]
 """Opens the file of a mapping of a process (tgid), safely; None: it isn't to be had."""
+
+
+class Known(Protocol):
+    """Files that had probes in earlier recordings."""
+
+    def paths(self) -> list[bytes]:
+        """The latest first."""
+
+    def open(self, path: bytes) -> int | None:
+        """Open one of them for reading; None: it is no file that can be opened."""
+
+    def add(self, path: bytes) -> None:
+        """This one has some."""
+
+    def drop(self, path: bytes) -> None:
+        """This one has none any more."""
 
 
 class Host(Protocol):
@@ -108,15 +127,18 @@ class Probes:
         note: Callable[[str], None],
         *,
         by_process: bool = False,
+        known: Known | None = None,
     ) -> None:
         """`by_process`: attach in each target alone, so that others who map the file pay nothing.
 
-        `note` is told what a person should know, a line each.
+        `note` is told what a person should know, a line each. `known`: what is attached to before
+        anybody maps it, unless by process.
         """
         self._host = host
         self._opener = opener
         self._note = note
         self._by_process = by_process
+        self._providers = None if by_process else known
         self._active = False
         self._attached: dict[tuple[object, ...], _Attached] = {}
         self._known: set[tuple[object, ...]] = set()
@@ -218,6 +240,27 @@ class Probes:
         for tgid in job.tgids:
             for mapping in procfs.mappings(tgid):
                 self._look_at(mapping, tgid)
+        if self._providers is not None:
+            for path in self._providers.paths():
+                self._attach_known(path, self._providers)
+
+    def _attach_known(self, path: bytes, providers: Known) -> None:
+        """Attach to a file that nobody need have mapped; nothing where it isn't what it was."""
+        fd = providers.open(path)
+        if fd is None:
+            return
+        try:
+            image = ElfImage.from_fd(fd)
+            found = read_probes(image)
+            key = (_identity(fd, image), None)
+            if not found.probes:
+                providers.drop(path)
+            elif key not in self._attached:
+                self._attach(found, fd, key, printable(os.fsdecode(path)), None)
+        except ElfError:
+            providers.drop(path)
+        finally:
+            os.close(fd)
 
     def _attach_path(self, path: str, tgids: tuple[int, ...]) -> None:
         shown = printable(path)
@@ -256,10 +299,14 @@ class Probes:
             if not (found.probes or found.refused):
                 return
             shown = printable(mapping.path)
-            key = (_identity(file), pid)
+            key = (_identity(file.fd, file.image), pid)
             if key not in self._attached:
                 self._note_refused(found, shown)
                 self._attach(found, file.fd, key, shown, pid)
+            if self._providers is not None and found.probes:
+                path = os.fsencode(mapping.path)
+                if _leads_to(path, file.fd):
+                    self._providers.add(path)
 
     def _note_refused(self, found: Found, shown: str) -> None:
         if found.refused:
@@ -321,19 +368,26 @@ def _view(tgid: int) -> tuple[int, str]:
         return tgid, ""
 
 
-def _identity(file: OpenFile) -> tuple[object, ...]:
+def _leads_to(path: bytes, fd: int) -> bool:
+    """Whether a path, as we see it, is that of the open file: not that of a container's."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    return False
+
+
+def _identity(fd: int, image: ElfImage) -> tuple[object, ...]:
     """The same for two descriptors of one inode.
 
     Each mount of overlayfs names another device for what is one file below: there it is told by its
     number, its content's time and build id.
     """
-    status = os.fstat(file.fd)
+    status = os.fstat(fd)
     buffer = ctypes.create_string_buffer(256)  # struct statfs, which begins with the type
-    overlay = not _libc.fstatfs(file.fd, buffer) and (
+    overlay = not _libc.fstatfs(fd, buffer) and (
         int.from_bytes(buffer.raw[:8], "little") == _OVERLAYFS
     )
     if overlay:
-        return "overlay", status.st_ino, status.st_size, status.st_mtime_ns, file.image.build_id
+        return "overlay", status.st_ino, status.st_size, status.st_mtime_ns, image.build_id
     return status.st_dev, status.st_ino
 
 

@@ -132,6 +132,10 @@ class Follower:
             self._pump()
             return [tgid for tgid in procfs.tgids() if self._tasks.is_target(tgid)]
 
+    def mapped_targets(self) -> list[int]:
+        """Those of them whose mappings are their own: not those that are about to exec."""
+        return [tgid for tgid in self.targets() if tgid not in self._before_exec]
+
     def add_target(self, tgid: int) -> None:
         """Follow this process too."""
         with self._lock:
@@ -202,12 +206,13 @@ class Follower:
                     self._pythons.exit(change.tgid)
                 self._before_exec.discard(change.tgid)
             elif change.space.tgid not in self._before_exec:
+                # first what is in a hurry: until they are attached to, probes tell nothing
+                self._on_space(change.space)
                 if self._tables is not None:
                     self._tables.update(change.space, change.time)
                 if self._pythons is not None:
                     self._pythons.mapped(change.space, change.time)
                 self._announce(change.space)
-                self._on_space(change.space)
 
     def _announce(self, space: AddressSpace) -> None:
         for mapping in space.mappings:

@@ -40,6 +40,7 @@ from stacks_tui.resources import folder
 from stacks_tui.session.follower import Follower, open_mapped, open_module
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.pipeline import Pipeline, Tap
+from stacks_tui.session.providers import KnownProviders
 from stacks_tui.session.retarget import Retarget
 from stacks_tui.session.status import KindCount, Outcome, Status, span_notes
 from stacks_tui.session.stop import StopRequest
@@ -149,8 +150,14 @@ class Session:
             pythons.is_python,
         )
         self._spans = Spans(self._programs.spans.take)
+        providers = KnownProviders()
+        self._open.callback(providers.close)
         self._probes = Probes(
-            self._programs, open_mapped, self._notes.append, by_process=_only_by_pid(watched)
+            self._programs,
+            open_mapped,
+            self._notes.append,
+            by_process=_only_by_pid(watched),
+            known=providers,
         )
         self._open.callback(self._probes.close)
         self._follower = Follower(
@@ -292,7 +299,7 @@ class Session:
         self._probes.settle()
         self._programs.attach(spec)
         try:
-            self._probes.start(spec, self._follower.targets())
+            self._probes.start(spec, self._follower.mapped_targets())
         except BaseException:
             self._programs.detach("usdt")
             raise

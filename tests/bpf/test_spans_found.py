@@ -27,7 +27,7 @@ from stacks_tui.store.reader import open_recording
 sys.path.append(str(Path(__file__).resolve().parent.parent / "spans"))
 
 from span_programs import SOURCES, built, extension, has, installed
-from span_truth import close_enough
+from span_truth import close_enough, compare
 
 pytestmark = pytest.mark.bpf
 
@@ -102,10 +102,26 @@ def test_who_comes_late_is_told_so(tmp_path: Path, targets: Callable[[Late], lis
 
 def test_a_program_that_is_launched_is_found(tmp_path: Path) -> None:
     truth = tmp_path / "r.truth.json"
-    recorded = record(
-        tmp_path / "r", "vfs,usdt", [built("c_spans"), "late", "--truth", truth], *ROOM
-    )
-    check_late(Recorded(*_parts(recorded), json.loads(truth.read_text())))
+    program = shutil.copy(built("c_spans"), tmp_path / "launched")
+    command = [program, "late", "--truth", truth]
+    recorded = record(tmp_path / "r", "vfs,usdt", command, *ROOM)
+    found = Recorded(*_parts(recorded), json.loads(truth.read_text()))
+    if counts(found):
+        check_late(found)
+    else:  # it was attached to before the first span
+        compare(found)
+
+
+def test_a_file_that_was_found_before_is_heard_from_the_first_span_on(tmp_path: Path) -> None:
+    program = Path(shutil.copy(built("c_spans"), tmp_path / "launched"))
+    spans = [program, "bytes", "--truth", "TRUTH"]
+    record(tmp_path / "first", "vfs,usdt", [program, "late", "--truth", tmp_path / "t"], *ROOM)
+    again = record(tmp_path / "again", "vfs,usdt", spans, *ROOM)
+    compare(again)
+    assert counts(again) == {}
+    program.unlink()
+    shutil.copy("/bin/true", program)
+    record(tmp_path / "other", "usdt", [program])
 
 
 def _parts(recorded: Recorded) -> tuple[Path, int, str, str]:

@@ -179,7 +179,7 @@ def check_calls_with_a_tuple():
     assert current() == one.span_id
     functools.partial(one.__exit__, None, None)(None)
     assert current() == 0
-    assert functools.partial(span("x"), **{})(lambda: 5)() == 5
+    assert functools.partial(span("x"))(lambda: 5)() == 5
 
 
 def check_memory_that_is_used_again():

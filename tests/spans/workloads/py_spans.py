@@ -501,19 +501,19 @@ def finish(code):
     return code
 
 
-def main():
+def main(scenarios):
     parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=SCENARIOS)
+    parser.add_argument("scenario", choices=scenarios)
     parser.add_argument("number", nargs="?", type=float)
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--truth", required=True)
     parser.parse_args(namespace=arguments)
     tracing_stacks.init(locks=arguments.scenario == "deadlock")
-    run = SCENARIOS[arguments.scenario]
+    run = scenarios[arguments.scenario]
     if arguments.number is not None:
         number = arguments.number
         run = functools.partial(run, int(number) if number.is_integer() else number)
-    if not asyncio.iscoroutinefunction(SCENARIOS[arguments.scenario]):
+    if not asyncio.iscoroutinefunction(scenarios[arguments.scenario]):
         run()
     elif arguments.loop == "uvloop":
         import uvloop
@@ -525,4 +525,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(SCENARIOS)

@@ -1,7 +1,7 @@
 //! spans SCENARIO [N] --truth FILE: spans of a Rust program, with their truth as JSON: each with tgid,
 //! ids, name, enters, busy and total time, and bytes written to /dev/null while it was innermost.
 //!
-//! Scenarios: `tasks` (on two workers of tokio), `many`, `cost`.
+//! Scenarios: `tasks` (on two workers of tokio), `many`, `cost`, `registry` (the cost without our layer).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -128,7 +128,12 @@ fn main() {
     assert_eq!(arguments.pop().as_deref(), Some("--truth"));
     let number = arguments.get(1).map(|n| n.parse().unwrap());
     let mut more = String::new();
-    tracing_stacks::init();
+    if arguments[0] == "registry" {
+        let registry = tracing_subscriber::Registry::default();
+        tracing::dispatcher::set_global_default(registry.into()).unwrap();
+    } else {
+        tracing_stacks::init();
+    }
     match arguments[0].as_str() {
         "tasks" => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -143,7 +148,7 @@ fn main() {
             }
             more = format!(r#", "one of many": {count}"#);
         }
-        "cost" => {
+        "cost" | "registry" => {
             let whole = best_ns(|| drop(info_span!("cost", id = 7).entered()));
             let span = info_span!("cost");
             let again = best_ns(|| drop(span.enter()));
