@@ -26,7 +26,7 @@ BPF_F_TABLE("array", u32, struct thread_spans, no_spans, 1, 0);
 struct span_key {
   u64 span_id;
   u32 tgid;
-  u32 reserved;
+  u32 image;  // how often the process has exec'd: the next program may use the same ids
 };
 struct span_state {
   u64 first;   // enter
@@ -63,13 +63,21 @@ static __always_inline struct open_span *innermost(u32 pid) {
   return &t->open[(depth - 1) & (SPAN_DEPTH - 1)];
 }
 
-// The current thread ends: what it was in is left.
-static __always_inline void leave_spans(u64 id, u64 now) {
+// How often the current process has exec'd.
+static __always_inline u32 current_image(void) {
+  u32 image = 0;
+  bpf_probe_read_kernel(&image, sizeof(image), (void *)bpf_get_current_task() + TASK_SELF_EXEC_ID);
+  return image;
+}
+
+// The current thread ends, or its program does (`image`): what it was in is left.
+static __always_inline void leave_spans(u64 id, u64 now, u32 image) {
   u32 pid = id;
   struct thread_spans *t = thread_spans.lookup(&pid);
   if (!t) return;
   struct span_key key = {};
   key.tgid = id >> 32;
+  key.image = image;
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < SPAN_DEPTH; i++) {
     if (i >= t->depth) break;

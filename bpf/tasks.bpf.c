@@ -37,7 +37,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   struct config *c = get_config();
   u64 id = bpf_get_current_pid_tgid();
   u32 tgid = id >> 32, pid = ctx->args[1];
-  leave_spans(id, bpf_ktime_get_ns());
+  leave_spans(id, bpf_ktime_get_ns(), current_image() - 1);
   thread_spans.delete(&pid);
   tell_end(id, bpf_ktime_get_ns());
   spaces.delete(&tgid);
@@ -60,7 +60,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id, tgid = id >> 32;
   calls.delete(&pid);
-  leave_spans(id, bpf_ktime_get_ns());
+  leave_spans(id, bpf_ktime_get_ns(), current_image());
   if (!read_u32(read_u64((u64)current_task() + TASK_SIGNAL) + SIGNAL_LIVE))  // the last thread
     tell_end(id, bpf_ktime_get_ns());
   if (pid == tgid) residents.delete(&tgid);

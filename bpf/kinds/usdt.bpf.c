@@ -192,6 +192,7 @@ static __always_inline void tell(struct pt_regs *ctx, struct site *site, struct 
   o.span.span_id = key->span_id;
   o.span.span_born = s->first;
   o.span.tgid = key->tgid;
+  o.span.waker = key->image;
   o.span.pid = pid;
   o.span.word0 = argument(ctx, site, 2);
   o.span.word1 = argument(ctx, site, 1);
@@ -229,6 +230,7 @@ int span_enter_probe(struct pt_regs *ctx) {
   u32 pid = id;
   struct span_key key = {};
   key.tgid = id >> 32;
+  key.image = current_image();
   key.span_id = argument(ctx, site, 0);
   if (!key.span_id) return no_id();
   struct span_state *s = open_spans.lookup(&key);
@@ -261,6 +263,7 @@ static __always_inline int on_span_exit(struct pt_regs *ctx, int stack) {
   struct span_key key = {};
   struct event e = {};
   key.tgid = id >> 32;
+  key.image = current_image();
   key.span_id = argument(ctx, site, 0);
   if (!key.span_id) return no_id();
   struct span_state *s = open_spans.lookup(&key);
@@ -319,6 +322,7 @@ int span_close_probe(struct pt_regs *ctx) {
   struct span_key key = {};
   struct event e = {};
   key.tgid = id >> 32;
+  key.image = current_image();
   key.span_id = argument(ctx, site, 0);
   if (!key.span_id) return no_id();
   e.time = now;

@@ -19,7 +19,7 @@ from stacks_tui.records import EVENT, EventFlag, SpanCount
 
 DEPTH = 16
 _KEY = struct.Struct("<QII")
-_KEYS = np.dtype([("span_id", "<u8"), ("tgid", "<u4"), ("reserved", "<u4")])
+_KEYS = np.dtype([("span_id", "<u8"), ("tgid", "<u4"), ("image", "<u4")])
 _STATE = np.dtype(
     [
         ("first", "<u8"),
@@ -76,9 +76,9 @@ class SpanMaps:
         sums = np.frombuffer(raw, "<u8").reshape(-1, len(SpanCount)).sum(axis=0).tolist()
         return {one.name.lower(): sums[one] for one in SpanCount if sums[one]}
 
-    def take(self, tgid: int, span_id: int, born: int) -> SpanState | None:
+    def take(self, tgid: int, image: int, span_id: int, born: int) -> SpanState | None:
         """The state of a span that nobody will close any more, which is forgotten with that."""
-        key = _KEY.pack(span_id, tgid, 0)
+        key = _KEY.pack(span_id, tgid, image)
         raw = self._open.get(key)
         if raw is None:
             return None

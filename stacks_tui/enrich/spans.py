@@ -42,6 +42,7 @@ SPAN = np.dtype(
         ("tgid", "<u4"),
         ("born", "<u4"),
         ("pid", "<u4"),
+        ("image", "<u4"),  # how often its process has exec'd
         ("name", "<i4"),
         ("seen", "?"),
         ("open", "?"),
@@ -106,8 +107,11 @@ class Opened:
 class Spans:
     """The spans of a recording that are open, and those lately closed. Used by one thread."""
 
-    def __init__(self, take: Callable[[int, int, int], State | None]) -> None:
-        """`take`: the kernel side's state of (tgid, span_id, born), forgotten there with that."""
+    def __init__(self, take: Callable[[int, int, int, int], State | None]) -> None:
+        """`take`: the kernel side's state, forgotten there with that.
+
+        It is asked for by tgid, image (how often the process has exec'd), span_id and born.
+        """
         self._take = take
         self.evicted = 0
         """Spans that gave way to others before they closed: their busy time is not known."""
@@ -199,6 +203,7 @@ class Spans:
             ("tgid", "tgid"),
             ("born", "span_born"),
             ("pid", "pid"),
+            ("image", "waker"),
         ):
             spans[name] = told[source]
         # told again where the first time found no room: it began at the first enter all the same
@@ -257,10 +262,8 @@ class Spans:
         spans = table[places]
         closes = _closes(spans, time)
         closes["flags"] |= np.uint8(EventFlag.OPEN)
-        for at, (span_id, born) in enumerate(
-            zip(spans["span_id"].tolist(), spans["born"].tolist(), strict=True)
-        ):
-            state = self._take(tgid, span_id, born)
+        for at, key in enumerate(spans[["image", "span_id", "born"]].tolist()):
+            state = self._take(tgid, *key)
             if state is None:
                 self.evicted += 1
                 continue

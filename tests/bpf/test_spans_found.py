@@ -26,7 +26,7 @@ from stacks_tui.store.reader import open_recording
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "spans"))
 
-from span_programs import SOURCES, built, extension, has, installed
+from span_programs import SOURCES, built, environ, extension, has
 from span_truth import close_enough, compare
 
 pytestmark = pytest.mark.bpf
@@ -46,7 +46,7 @@ def python_spans(tmp_path: Path, scenario: str, *more: Any, letters: str = "") -
         f"vfs,usdt:{extension()}:{letters}",
         [*program, "--truth", "TRUTH"],
         *ROOM,
-        environ={"PYTHONPATH": str(installed())},
+        environ={"PYTHONPATH": environ()["PYTHONPATH"]},
     )
 
 
@@ -114,7 +114,7 @@ def test_a_program_that_is_launched_is_found(tmp_path: Path) -> None:
 
 def test_a_file_that_was_found_before_is_heard_from_the_first_span_on(tmp_path: Path) -> None:
     program = Path(shutil.copy(built("c_spans"), tmp_path / "launched"))
-    spans = [program, "bytes", "--truth", "TRUTH"]
+    spans: list[str | Path] = [program, "bytes", "--truth", "TRUTH"]
     record(tmp_path / "first", "vfs,usdt", [program, "late", "--truth", tmp_path / "t"], *ROOM)
     again = record(tmp_path / "again", "vfs,usdt", spans, *ROOM)
     compare(again)

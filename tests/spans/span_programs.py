@@ -82,8 +82,9 @@ def has(python: Path, module: str) -> bool:
 
 
 def environ(site: Path | None = None) -> dict[str, str]:
-    """For a Python program that imports the package."""
-    return {**os.environ, "PYTHONPATH": str(site or installed()), "PYTHONDONTWRITEBYTECODE": "1"}
+    """For a Python program that imports the package, and what this one imports."""
+    paths = [str(site or installed()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @functools.cache

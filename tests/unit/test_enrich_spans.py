@@ -47,7 +47,7 @@ def event(time: int, kind: int, span_id: int, born: int, tgid: int = TGID) -> np
     return records
 
 
-def nothing(tgid: int, span_id: int, born: int) -> State | None:
+def nothing(tgid: int, image: int, span_id: int, born: int) -> State | None:
     return None
 
 
@@ -85,7 +85,7 @@ def test_one_id_of_two_processes_and_two_times() -> None:
 def test_a_process_that_ends_leaves_open_ones() -> None:
     taken: list[tuple[int, int, int]] = []
 
-    def take(tgid: int, span_id: int, born: int) -> State | None:
+    def take(tgid: int, image: int, span_id: int, born: int) -> State | None:
         taken.append((tgid, span_id, born))
         return State() if span_id == 1 else None
 

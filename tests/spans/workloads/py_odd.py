@@ -161,6 +161,20 @@ async def fork_in_a_task(children=3):
         take(readers, children)
 
 
+async def deep_awaits(levels=100):
+    """A task that waits behind more awaits than are told, time and again."""
+
+    async def down(n):
+        if n:
+            await down(n - 1)
+        else:
+            for _ in range(50):
+                await asyncio.sleep(0.002)
+
+    own = asyncio.create_task(down(levels))
+    await own
+
+
 def another_interpreter(times=20):
     """A second interpreter of the process, which imports the package and marks spans, or can't."""
     try:
@@ -206,7 +220,7 @@ SCENARIOS = {
     function.__name__: function
     for function in (
         *(exec_inside, threads_end_with_the_process, signals, abandoned, held_by_tasks),
-        *(fork_in_a_task, another_interpreter, greenlets),
+        *(fork_in_a_task, deep_awaits, another_interpreter, greenlets),
     )
 }
 
