@@ -24,9 +24,10 @@ import tracing_stacks
 from tracing_stacks import span
 from tracing_stacks._core import steps
 
-def best(statement, setup="pass", number=200_000):
+def best(statement, setup="pass", number=1_000):
     space = {"span": span}
-    runs = timeit.repeat(statement, setup, globals=space, number=number, repeat=7)
+    # short runs: some of them no other program interrupts
+    runs = timeit.repeat(statement, setup, globals=space, number=number, repeat=1_000)
     return min(runs) / number * 1e9
 
 class Many:

@@ -4,7 +4,7 @@
     tracing_stacks.init()
     with tracing_stacks.span("checkout", id=order, amount=size): ...
 
-While nobody listens a span costs a fifth of a microsecond, and nothing leaves the process. Where
+While nobody listens a span costs a tenth of a microsecond, and nothing leaves the process. Where
 the C extension could not be built, all of this does nothing (`available` is False).
 """
 
