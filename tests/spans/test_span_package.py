@@ -39,3 +39,10 @@ def test_without_a_compiler_it_is_installed_and_does_nothing() -> None:
     assert not [*site.glob("tracing_stacks/_spans*.so")]
     for python in pythons():
         assert say(python, site)[0] == "False"
+
+
+def test_a_free_threaded_interpreter_does_not_load_it() -> None:
+    code = f"import sys; sys.abiflags = 't'; {SAYS}"
+    command = [str(pythons()[0]), "-c", code]
+    told = subprocess.run(command, env=environ(), capture_output=True, text=True, check=True)
+    assert told.stdout.split()[0] == "False"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 try:
+    if "t" in sys.abiflags:  # free-threaded: its objects are laid out otherwise
+        raise ImportError
     from tracing_stacks._spans import (
         Span,
         current,
