@@ -48,7 +48,8 @@ _RUNTIMES = (
     "_PyMutex", "_PySemaphore", "_PyParkingLot", "_PyEval", "PyEval_", "_PyObject_", "PyObject_",
     "PyIter_", "PyFile_", "_io_", "_Py_write", "cfunction_", "method_vectorcall", "uv_", "uv__",
     "node::", "v8::", "Builtins_", "runtime.", "syscall.", "internal/poll.", "std::", "core::",
-    "parking_lot", "__gthread", "Perl_", "PerlIO", "perl_run", "[module+", "[0x",
+    "parking_lot", "__gthread", "Perl_", "PerlIO", "perl_run", "pysqlite_",
+    "_pysqlite_",
 )  # fmt: skip
 """How functions of languages' own runtimes begin, which stand between a call and who made it."""
 
@@ -84,10 +85,10 @@ def speaking(names: Sequence[str]) -> Sequence[str]:
 
 
 def telling_callers(names: Sequence[str]) -> Sequence[str]:
-    """The call that was made, then who made it: what of a runtime lies between is `…`. Where all
-    is a runtime's, all of it."""
+    """The call that was made, then who made it: what of a runtime, or without a name, lies between
+    is `…`. Where all is such, all of it."""
     for at, name in enumerate(names[1:], 1):
-        if not name.startswith(_RUNTIMES):
+        if not name.startswith(_RUNTIMES) and not (name.startswith("[") and "0x" in name):
             return names if at < 3 else [names[0], "…", *names[at:]]
     return names
 

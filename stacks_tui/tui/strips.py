@@ -95,7 +95,8 @@ _GAUGE: dict[str, tuple[str, Callable[[float], str]]] = {
     "cpu": ("cpu", lambda value: f"{value * 100:.0f} %"),
     "blocked": ("blocked", words.seconds_per_second),
     "runnable": ("runnable", words.seconds_per_second),
-    "rss": ("rss", lambda value: words.short_size(round(value))),
+    # nobody tells how much it was before the first change
+    "rss": ("rss", lambda value: words.short_size(round(value)) if value else "–"),
     "read": ("read", words.rate),
     "write": ("write", words.rate),
     "received": ("↓", words.rate),

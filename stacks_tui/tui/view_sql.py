@@ -153,15 +153,15 @@ def _rows(view: View) -> list[str]:
         if view.shown is not Shown.MERGED:
             frames = f"shown_frames(w.frames, w.native, '{view.shown}')"
         return [
-            f"select {label} as label, coalesce(waker, 0) as waker,",
-            f"       plain_frames({frames}) as wakers_stack,",
-            "       " + "\n".join(_sums(view)),
+            "select " + "\n".join(_sums(view)) + ",",
+            f"       {label} as label, coalesce(waker, 0) as waker,",
+            f"       plain_frames({frames}) as wakers_stack",
             "from e left join stacks w on w.id = e.wstack",
             f"group by all {_order(view)}",
         ]
     return [
-        f"select {chosen},",
-        "       " + "\n".join(_sums(view)),
+        "select " + "\n".join(_sums(view)) + ",",
+        f"       {chosen}",
         "from e",
         f"group by {by} {_order(view)}",
     ]
@@ -179,7 +179,7 @@ def _functions(view: View) -> list[str]:
         sums.append(f"coalesce(sum(value){only}, 0) as {prefix}total")
         sums.append(f"count(*){leaf} as {prefix}events")
     return [
-        f"select {label} as label, f, " + ",\n       ".join(sums),
+        "select " + ",\n       ".join([*sums, f"{label} as label, f"]),
         "from (",
         f"    select value, side, f, f = {field.replace('f', 'e.path[1]', 1)} as at_leaf",
         f"    from e, unnest(list_distinct(list_transform(e.path, lambda f: {field}))) as t(f)",
@@ -196,7 +196,7 @@ def _nodes(view: View) -> list[str]:
     return [
         f"-- nodes by the frames that lead to them, {what}: total, and value where they end",
         *zoom,
-        "select len(way) as depth, way[-1].name as label, way,",
+        "select len(way) as depth,",
         "       coalesce(sum(value) filter (ends and side = 'A'), 0) as value,",
         "       coalesce(sum(value) filter (side = 'A'), 0) as total,",
         *(
@@ -207,7 +207,7 @@ def _nodes(view: View) -> list[str]:
             if view.compares
             else []
         ),
-        "       count(*) filter (side = 'A') as events",
+        "       count(*) filter (side = 'A') as events, way[-1].name as label, way",
         "from (",
         f"    select value, side, list_slice({path}, 1, depth) as way, depth = len(e.path) as ends",
         "    from e, unnest(range(1, len(e.path) + 1)) as t(depth)",
