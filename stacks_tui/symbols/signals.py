@@ -18,7 +18,9 @@ _NAMES = (
     b"__kernel_rt_sigreturn",
     b"__kernel_sigreturn",
     b"runtime.sigreturn",
+    b"runtime.sigreturn.abi0",
     b"runtime.sigreturn__sigaction",
+    b"runtime.sigreturn__sigaction.abi0",
 )
 _CODE = bytes.fromhex("48c7c00f0000000f05")  # mov $15 (rt_sigreturn), %rax; syscall
 _TEXT_LIMIT = 32 << 20

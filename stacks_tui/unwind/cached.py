@@ -9,7 +9,7 @@ from stacks_tui.elf import ElfImage
 from stacks_tui.unwind.ehframe import UnwindTable, base_of, parse
 from stacks_tui.unwind.rows import ROW
 
-VERSION = 4
+VERSION = 5
 """Of what a cached table means: to be raised with every change of rows or of the parser."""
 CACHE_BYTES = 512 << 20
 

@@ -1,7 +1,7 @@
 """An ELF image's unwind table: every function's rules as rows of 8 bytes, in order of address.
 
 Comes in: an `ElfImage` (of a file or the vDSO), possibly hostile. Goes out: an `UnwindTable`.
-.eh_frame is what counts; .debug_frame fills the code that it leaves out.
+.eh_frame is what counts; Go's own table and .debug_frame fill the code that it leaves out.
 
 Code between functions with no rule of its own gets a row NONE (walk by frame pointer) when the
 hole is wide enough to hold a function, else it is padding and the rule before goes on over it.
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from stacks_tui.elf import EM_AARCH64, EM_X86_64, ElfImage, Segment
 from stacks_tui.unwind.cfi import AARCH64, X86_64, Budget, Machine
-from stacks_tui.unwind.crt import DT_NEEDED, dynamic_entries, start_rows
+from stacks_tui.unwind.crt import DT_NEEDED, begin_rows, dynamic_entries, start_rows
 from stacks_tui.unwind.entries import FdeList, debug_frame, eh_frame
+from stacks_tui.unwind.golang import GoCode, go_code
 from stacks_tui.unwind.lanes import LANE, LOCATION, Entries, Ints, run
 from stacks_tui.unwind.pack import expand_plt, pack
 from stacks_tui.unwind.rows import ROW, Kind, Rows
@@ -42,7 +43,7 @@ class UnwindTable:
     base: int
     """The file's address from which rows count."""
     source: str
-    """`.eh_frame`, `.debug_frame`, both joined by `+`, `none`, or `unsupported` and why."""
+    """`.eh_frame`, `.gopclntab`, `.debug_frame`, joined by `+`; `none`; `unsupported` and why."""
     functions: int
     """FDEs used."""
     one_by_one: int
@@ -82,6 +83,7 @@ def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
     budget = Budget(SCALAR_STEPS)
     found: list[tuple[str, FdeList]] = []
     ruled = _Ranges()
+    go: GoCode | None = None
     for name, read in ((".eh_frame", eh_frame), (".debug_frame", debug_frame)):
         fdes = read(image, machine, budget)
         if fdes is not None:
@@ -89,8 +91,12 @@ def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
             if len(fdes.stop):
                 found.append((name, fdes))
                 ruled = ruled.joined(fdes.entries.start, fdes.stop)
-    sigreturn = _sigreturn(image, found) if image.machine == EM_X86_64 else []
-    if not found and not sigreturn:
+        if name == ".eh_frame" and followed is None:
+            go = go_code(image, base)
+            if go is not None:
+                ruled = ruled.joined(np.array([go.start]), np.array([go.stop]))
+    sigreturn = _sigreturn(image, found, go) if image.machine == EM_X86_64 else []
+    if not found and not sigreturn and go is None:
         return UnwindTable(np.zeros(0, ROW), base, "none", 0, 0, code_bytes, 0)
     parts: list[Rows] = [np.zeros(1, ROW), ruled.ends(base)]
     parts += [
@@ -98,7 +104,11 @@ def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
         for rows in start_rows(image, base)
         if not ruled.hold(rows["pc"][:-1].astype(np.int64) + base).any()
     ]
+    parts += begin_rows(image, base, ruled.first, ruled.last)
     one_by_one = functions = 0
+    if go is not None:
+        parts.append(go.rows)
+        functions = go.functions
     for _, fdes in found:
         made, slow = _rows(fdes, base, machine, budget)
         parts.append(made)
@@ -110,7 +120,7 @@ def parse(image: ElfImage, followed: int | None = None) -> UnwindTable:
     return UnwindTable(
         rows[:ROWS_LIMIT],
         base,
-        "+".join(name for name, _ in found) or "none",
+        "+".join([*(name for name, _ in found), *([".gopclntab"] if go else [])]) or "none",
         functions,
         one_by_one,
         code_bytes,
@@ -192,15 +202,15 @@ _LOADS_RAX = (b"\x48\xc7\xc0", b"\xb8")  # mov $15, %rax or %eax
 _TEXT_LIMIT = 64 << 20
 
 
-def _sigreturn(image: ElfImage, found: list[tuple[str, FdeList]]) -> list[int]:
+def _sigreturn(image: ElfImage, found: list[tuple[str, FdeList]], go: GoCode | None) -> list[int]:
     """Addresses of signal returns that no rule marks: musl's, Go's.
 
-    Only a program that brings its own libc has one, so only these are searched.
+    Only a program that brings its own libc has one, or Go's code, so only these are searched.
     """
     if any(cie.signal for _, fdes in found for cie in fdes.cies):
         return []
     entries = dynamic_entries(image)
-    if entries is None or DT_NEEDED in entries:
+    if entries is None or (DT_NEEDED in entries and go is None):
         return []
     addresses: list[int] = []
     for load in image.loads:

@@ -178,7 +178,7 @@ def corpus(
 
     def get(case: Case, late: bool) -> Stacks:
         if case.name not in commands:
-            pytest.skip(f"there is no {case.compiler}")
+            pytest.skip(f"it can't be built here with {shlex.join([case.compiler, *case.flags])}")
         if late not in made:
             made[late] = record_all(late)
         return made[late][case.name]

@@ -1,8 +1,9 @@
-"""Real node and real Java: functions of theirs stand in one stack with the native frames around."""
+"""Real node, Java and Go: functions of theirs stand in one stack with the native frames around."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -134,3 +135,58 @@ def test_functions_of_java_have_names(tmp_path: Path) -> None:
     java = ["java", *flags, "-cp", str(tmp_path), "Work"]
     recorded = recorded_run(tmp_path, java, "--jvm")
     assert_one_stack(recorded, ("innerJava", "middleJava", "outerJava"))
+
+
+GO = """package main
+
+import (
+	"os"
+	"runtime"
+)
+
+var keep [][]byte
+
+//go:noinline
+func inner(out *os.File) {
+	keep = append(keep[:len(keep)%64], make([]byte, 1<<16))
+	out.Write([]byte("x"))
+}
+
+func main() {
+	out, _ := os.OpenFile("/dev/zero", os.O_WRONLY, 0)
+	for n := 0; n < 3000; n++ {
+		inner(out)
+		if n%20 == 0 {
+			runtime.GC()
+		}
+	}
+}
+"""
+GO_STARTS = {"runtime.goexit.abi0", "runtime.mcall", "runtime.rt0_go.abi0", "runtime.clone.abi0"}
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="needs go")
+def test_a_stack_of_gos_runtime_is_complete_only_where_it_began(tmp_path: Path) -> None:
+    source, program = tmp_path / "work.go", tmp_path / "work"
+    source.write_text(GO)
+    environ = {**os.environ, "GO111MODULE": "off"}
+    subprocess.run(["go", "build", "-o", program, source], check=True, env=environ)
+    recorded = record(tmp_path / "r", "profile:u:997,switch:u,vfs:u", [program])
+    rows = recorded.rows(
+        "select kind, frames, complete, count(*) as events from events join stacks"
+        " on ustack = stacks.id where command = 'work' group by all"
+    )
+    ours = [row for row in rows if row["frames"][0]["module"] == str(program)]
+    ends = {row["frames"][-1]["name"] for row in ours if row["complete"]}
+    assert "runtime.goexit.abi0" in ends
+    assert ends <= GO_STARTS
+    switched = [
+        row
+        for row in ours
+        if "runtime.systemstack.abi0" in callers(row, "runtime.systemstack.abi0")
+    ]
+    assert switched
+    assert not any(row["complete"] for row in switched)
+    writes = [row for row in ours if row["kind"] == "vfs_write"]
+    whole = sum(row["events"] for row in writes if row["complete"])
+    assert whole >= 0.95 * sum(row["events"] for row in writes)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stacks_tui.elf import EM_AARCH64, ElfError, ElfImage
+from stacks_tui.unwind import crt
 from stacks_tui.unwind.ehframe import GAP, UnwindTable, parse
 from stacks_tui.unwind.rows import (
     RA_ALONE,
@@ -190,6 +191,7 @@ def compare(path: str) -> Comparison | None:
         with open(path, "rb") as file:
             image = ElfImage.from_fd(file.fileno())
             table = parse(image)
+            start_code = _start_code(image)
     except ElfError:
         return None
     if not table.supported:
@@ -217,7 +219,7 @@ def compare(path: str) -> Comparison | None:
     if len(taken) != table.functions:
         result.differences.append(f"{len(taken)} functions, rows have {table.functions}")
     _compare_lines(result, table, taken, arm)
-    _compare_holes(result, table, taken, image)
+    _compare_holes(result, table, taken, start_code)
     return result
 
 
@@ -255,11 +257,11 @@ def _compare_lines(
 
 
 def _compare_holes(
-    result: Comparison, table: UnwindTable, functions: list[Function], image: ElfImage
+    result: Comparison, table: UnwindTable, functions: list[Function], known: list[tuple[int, int]]
 ) -> None:
     """No row that has a rule begins outside of the functions; wide holes begin with NONE.
 
-    But for _init and _fini, which readelf knows nothing of (`unwind.crt`; a unit test of its own).
+    But for start files, which readelf knows nothing of (`unwind.crt`; unit tests of their own).
     """
     if not functions:
         return
@@ -269,21 +271,33 @@ def _compare_holes(
     rows = table.rows
     pcs = rows["pc"].astype(np.int64) + table.base
     at = np.searchsorted(starts, pcs, side="right") - 1
-    outside = ~_in_start_code(pcs, image)
+    outside = ~_inside(pcs, known)
     outside &= (at < 0) | (pcs >= stops[np.maximum(at, 0)])
     stray = outside & (rows["kind"] != Kind.NONE) & (rows["kind"] != Kind.SIGNAL)
     result.differences += [f"{pc:x}: a rule outside of functions" for pc in pcs[stray][:5]]
-    wide = np.append(starts[1:] - stops[:-1] >= GAP, True) & ~_in_start_code(stops, image)
+    wide = np.append(starts[1:] - stops[:-1] >= GAP, True) & ~_inside(stops, known)
     index = np.searchsorted(pcs, stops[wide], side="right") - 1
     ends = rows["kind"][index] == Kind.NONE
     result.differences += [f"{pc:x}: a hole with a rule" for pc in stops[wide][~ends][:5]]
 
 
-def _in_start_code(addresses: npt.NDArray[np.int64], image: ElfImage) -> npt.NDArray[np.bool_]:
+def _start_code(image: ElfImage) -> list[tuple[int, int]]:
+    names = (".init", ".fini", ".plt", ".iplt", ".plt.sec", ".plt.got")
+    sections = filter(None, map(image.section, names))
+    found = [(section.addr, section.addr + section.size) for section in sections]
+    text = image.section(".text")
+    match = text and crt.BEGIN.search(image.content(text))
+    if text and match:
+        found.append((text.addr + match.start() - 16, text.addr + match.end()))
+    return found
+
+
+def _inside(
+    addresses: npt.NDArray[np.int64], ranges: list[tuple[int, int]]
+) -> npt.NDArray[np.bool_]:
     inside = np.zeros(len(addresses), np.bool_)
-    for section in map(image.section, (".init", ".fini")):
-        if section is not None:
-            inside |= (addresses >= section.addr) & (addresses < section.addr + section.size)
+    for first, last in ranges:
+        inside |= (addresses >= first) & (addresses < last)
     return inside
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,3 +68,50 @@ def test_programs_have_them(flags: list[str], tmp_path: Path) -> None:
     assert section is not None
     first = table.rows[find_row(table.rows, section.addr - table.base)]
     assert (first["kind"], first["off"]) == (Kind.RSP, 1)
+
+
+def _disassembled(program: Path, *names: str) -> dict[str, list[tuple[int, str]]]:
+    """Addresses and instructions of functions, by objdump."""
+    command = ["objdump", "-d", "--no-show-raw-insn", str(program)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for part in told.stdout.split("\n\n"):
+        head, *lines = part.strip().splitlines()
+        match = re.fullmatch(r"[0-9a-f]+ <(.+)>:", head)
+        if match is not None and match[1] in names:
+            pairs = [line.split(":", 1) for line in lines]
+            found[match[1]] = [(int(at, 16), text.strip()) for at, text in pairs]
+    return found
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+@pytest.mark.parametrize("flags", [[], ["-no-pie"], ["-static"], ["-shared", "-fPIC"]], ids=str)
+def test_gccs_start_code_has_them(flags: list[str], tmp_path: Path) -> None:
+    source, program = tmp_path / "a.c", tmp_path / "a"
+    source.write_text("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", *flags, "-o", program, source], check=True)
+    table = parse(ElfImage.from_bytes(program.read_bytes()))
+    names = ("deregister_tm_clones", "register_tm_clones", "__do_global_dtors_aux", "frame_dummy")
+    functions = _disassembled(program, *names)
+    assert functions.keys() == set(names)
+    for instructions in functions.values():
+        pushed = 0
+        for at, text in instructions:
+            row = table.rows[find_row(table.rows, at - table.base)]
+            assert (row["kind"], row["off"]) == (Kind.RSP, 1 + pushed), (hex(at), text)
+            assert row["rbp"] == (-2 if pushed else 0)
+            pushed += text.startswith("push") - text.startswith("pop")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_jumps_of_static_programs_have_them(tmp_path: Path) -> None:
+    source, program = tmp_path / "a.c", tmp_path / "a"
+    source.write_text("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-static", "-o", program, source], check=True)
+    found = ElfImage.from_bytes(program.read_bytes())
+    section = found.section(".plt")
+    assert section is not None
+    table = parse(found)
+    for at in range(section.addr, section.addr + section.size):
+        row = table.rows[find_row(table.rows, at - table.base)]
+        assert (row["kind"], row["off"]) == (Kind.RSP, 1)
