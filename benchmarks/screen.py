@@ -39,7 +39,7 @@ KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("f", "flame graph", "callees below", "s"),
     ("c", "calls", "calls", "s"),
     ("o", "processes", "processes", "s"),
-    ("d", "distribution", "at most", "s"),
+    ("d", "distribution", "below", "s"),
     ("t", "timeline", "brush", "s"),
     ("l", "ledger of spans", "busy", "sx1"),
     ("g", "groups", "where it happens", ESCAPE),
@@ -49,7 +49,7 @@ KEYS: tuple[tuple[str, str, str, str], ...] = (
     (":", "SQL prompt", "tab completes", ESCAPE),
     ("e", "export", "export what is shown", ESCAPE),
     ("M", "compare", "first half", ESCAPE),
-    ("a", "picker", "narrow", ESCAPE),
+    ("a", "picker", "what to record", ESCAPE),
     ("L", "log", "copy", ESCAPE),
     ("\x10", "palette", "Search", ESCAPE),
     ("\x14", "next theme", "theme", "\x14\x14\x14"),
@@ -259,7 +259,7 @@ def answers(terminal: Terminal, rounds: int) -> dict[str, list[Answer]]:
             terminal.forget()
             before = fine_cpu_ms(terminal.pid)
             terminal.press(key)
-            wait = terminal.until(seen)
+            wait = terminal.until(seen, 15)
             after = fine_cpu_ms(terminal.pid)
             found.setdefault(name, []).append(Answer(wait * 1000, after - before))
             for one in [back] if back.startswith(ESCAPE) else back:
