@@ -214,6 +214,11 @@ def recorded(name: str, folder: Path, seconds: float, *options: str) -> tuple[di
     return shares, ", ".join(f"{end} {count:,}" for end, count in ends.most_common(4)) or "–"
 
 
+def is_whole(stack: list[str]) -> bool:
+    """Whether perf's stack reaches a start, or libc's code before it: there many of perf's end."""
+    return bool(STARTS.match(stack[-1])) or "__libc_start_" in "".join(stack[-2:])
+
+
 def by_perf(name: str, folder: Path, seconds: float) -> str:
     """The same load's samples under perf: share of whole stacks, bytes each."""
     if shutil.which("perf") is None:
@@ -224,8 +229,7 @@ def by_perf(name: str, folder: Path, seconds: float) -> str:
         "perf",
         "record",
         "-q",
-        "-B",
-        "-N",
+        "--buildid-mmap",  # perf 6.1 aborts in `script` on build ids that it reads itself
         "-F",
         "999",
         "-e",
@@ -243,7 +247,7 @@ def by_perf(name: str, folder: Path, seconds: float) -> str:
     except subprocess.TimeoutExpired:
         return f"–, {data.stat().st_size:,} bytes"
     stacks = [stack.splitlines() for stack in told.stdout.split("\n\n") if stack.strip()]
-    whole = sum(bool(STARTS.match(stack[-1])) for stack in stacks)
+    whole = sum(map(is_whole, stacks))
     size = data.stat().st_size / max(len(stacks), 1)
     share = 100 * whole / max(len(stacks), 1)
     return f"{share:.2f} % of {len(stacks):,}, {size:,.0f} bytes"
