@@ -15,7 +15,9 @@ static __always_inline struct config *get_config(void) {
 
 static __always_inline struct counts *get_counts(u32 kind) { return counters.lookup(&kind); }
 
-static __always_inline struct work *get_work(u32 slot) { return scratch.lookup(&slot); }
+static __always_inline struct work *get_work(u32 slot) {
+  return (struct work *)scratch.lookup(&slot);
+}
 
 // Whether a process may have marked spans.
 static __always_inline int spans_on(void) {

@@ -138,7 +138,10 @@ BPF_RINGBUF_OUTPUT(stacks, 16);
 BPF_F_TABLE("lru_hash", u64, u8, seen, 131072, 0);
 
 BPF_F_TABLE("array", u32, struct config, config, 1, 0);
-BPF_F_TABLE("percpu_array", u32, struct work, scratch, SLOT_COUNT, 0);
+struct work_room {
+  char raw[sizeof(struct work)];  // for every array of words in a value BCC compiles a reader and a writer
+};
+BPF_F_TABLE("percpu_array", u32, struct work_room, scratch, SLOT_COUNT, 0);
 // Bytes of copied stacks put into their ring, and how many of them the reader has dealt with: it writes
 // that through its mmap (BPF_F_MMAPABLE, 1024).
 struct copies {

@@ -84,10 +84,13 @@ BPF_F_TABLE("hash", u32, struct python, pythons, 8192, 0);
 BPF_F_TABLE("lru_hash", u32, struct python_thread, python_threads, 65536, 0);
 // Code objects published, and chains of which all are.
 BPF_F_TABLE("lru_hash", u64, u8, python_codes, 65536, 0);
-BPF_F_TABLE("percpu_array", u32, struct python_work, python_scratch, SLOT_COUNT, 0);
+struct python_room {
+  char raw[sizeof(struct python_work)];
+};
+BPF_F_TABLE("percpu_array", u32, struct python_room, python_scratch, SLOT_COUNT, 0);
 
 static __always_inline struct python_work *get_python_work(u32 slot) {
-  return python_scratch.lookup(&slot);
+  return (struct python_work *)python_scratch.lookup(&slot);
 }
 
 static __always_inline u64 peek(u64 at) {

@@ -1,34 +1,38 @@
-"""Compiles the BPF programs with BCC, in a process of its own, and keeps the bytecode.
+"""Compiles the BPF programs with BCC, in processes of their own, and keeps the bytecode.
 
-Comes in: the spliced C text and its defines. Goes out: an `ObjectCode`: the maps' shapes and each
-program's instructions, with the places where a map's descriptor goes. clang takes a second and
-100 MB; the child takes both with it when it ends, and the next start reads the bytecode from the
-cache. (BCC may also end its process on an error of LLVM's; here that is only a failed compilation.)
+Comes in: the spliced C text, its defines, and which of its functions are needed. Goes out: an
+`ObjectCode`: the maps' shapes and each program's instructions, with the places where a map's
+descriptor goes. A function is compiled when it is first needed, several at a time on as many CPUs;
+the next start reads it from the cache. (BCC may also end its process on an error of LLVM's; here
+that is only a failed compilation.)
 """
 
 from __future__ import annotations
 
 import base64
-import ctypes
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from stacks_tui.capture.bcc_import import find_bcc, import_bcc
+from stacks_tui.capture.bcc_import import find_bcc
+from stacks_tui.capture.source import only
 from stacks_tui.diskcache import DiskCache
 from stacks_tui.errors import MachineError, StacksError
 
 Instructions = npt.NDArray[np.uint64]
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+MOST_CHILDREN = 4
+"""Processes that compile at a time: each begins with half a second for what all have in common."""
 _LOAD_MAP = 0x18  # BPF_LD | BPF_DW | BPF_IMM
 _PSEUDO_MAP_FD = 1
 _RUNNING_MAP = 0x7FFFFFF0
@@ -51,33 +55,94 @@ class MapShape:
 class ObjectCode:
     """Compiled programs and the maps that they use."""
 
-    maps: tuple[MapShape, ...]
-    programs: Mapping[str, Instructions]
+    maps: tuple[MapShape, ...] = ()
+    programs: Mapping[str, Instructions] = field(default_factory=dict)
     """By function name: u64 instructions, as the kernel reads them."""
-    relocations: Mapping[str, npt.NDArray[np.int64]]
+    relocations: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     """By function name: (n, 2), rows of (instruction, index into `maps`)."""
 
 
-def compile_programs(
-    source: str, defines: Mapping[str, int], stubs: Path, cache: DiskCache | None
-) -> ObjectCode:
-    """Compile, or take from the cache what was compiled from the same text before.
+class Compiler:
+    """Gives the code of functions of one text."""
 
-    Raises:
-        MachineError: BCC is missing.
-        StacksError: the compiler refused the programs; the message ends with its own.
-    """
-    key = _cache_key(source, defines, stubs)
-    if cache is not None:
-        stored = cache.get(key)
-        if stored is not None:
-            found = _unpack(stored)
-            if found is not None:
-                return found
-    code = _compile_in_child(source, defines, stubs)
-    if cache is not None:
-        cache.put(key, _pack(code))
-    return code
+    def __init__(
+        self, text: str, defines: Mapping[str, int], stubs: Path, cache: DiskCache | None
+    ) -> None:
+        """Raises MachineError where BCC is missing."""
+        self._text = text
+        self._defines = dict(defines)
+        self._stubs = stubs
+        self._cache = cache
+        self._key = _cache_key(text, defines, stubs)
+
+    def code(self, functions: Iterable[str]) -> ObjectCode:
+        """Compile these, or take from the cache what was compiled from the same text before.
+
+        Raises:
+            StacksError: the compiler refused them; the message ends with its own.
+        """
+        wanted = sorted(set(functions))
+        parts = {name: self._stored(name) for name in wanted}
+        # Dealt out by name, for those whose names are next to each other take as long.
+        missing = [name for name in wanted if parts[name] is None]
+        number = min(len(missing), MOST_CHILDREN, len(os.sched_getaffinity(0)))
+        if missing:
+            with ThreadPoolExecutor(number) as pool:
+                shares = [missing[at::number] for at in range(number)]
+                for code in pool.map(self._compile, shares):
+                    for name in code.programs:
+                        parts[name] = self._keep(name, code)
+        return _joined([part for part in parts.values() if part is not None])
+
+    def _stored(self, function: str) -> ObjectCode | None:
+        found = None if self._cache is None else self._cache.get(f"{self._key}.{function}")
+        return None if found is None else _unpack(function, found)
+
+    def _keep(self, function: str, code: ObjectCode) -> ObjectCode:
+        part = ObjectCode(
+            code.maps,
+            {function: code.programs[function]},
+            {function: code.relocations[function]},
+        )
+        if self._cache is not None:
+            self._cache.put(f"{self._key}.{function}", _pack(function, part))
+        return part
+
+    def _compile(self, functions: Sequence[str]) -> ObjectCode:
+        child = subprocess.run(
+            [sys.executable, "-I", "-c", "from stacks_tui.capture.bcc_child import child; child()"],
+            input=json.dumps({"source": only(self._text, functions), "defines": self._defines}),
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            env={**os.environ, "BCC_KERNEL_SOURCE": str(self._stubs)},
+            check=False,
+        )
+        try:
+            if child.returncode == 0:
+                return _from_json(child.stdout)
+        except (ValueError, KeyError, IndexError) as error:
+            raise StacksError(f"BCC's compiled programs can't be read ({error}).") from error
+        lines = [line for line in child.stderr.splitlines() if line.strip()]
+        telling = [line for line in lines if "error" in line.lower()] or lines[-1:]
+        raise StacksError(
+            f"BCC could not compile the BPF programs: {' '.join(telling[:3]) or 'no message'}"
+        )
+
+
+def joined(one: ObjectCode, other: ObjectCode) -> ObjectCode:
+    """The functions of both; they are of one text, hence of the same maps."""
+    return _joined([one, other])
+
+
+def _joined(parts: Sequence[ObjectCode]) -> ObjectCode:
+    parts = [part for part in parts if part.maps]
+    if not parts:
+        return ObjectCode()
+    assert all(part.maps == parts[0].maps for part in parts)
+    programs = {name: code for part in parts for name, code in part.programs.items()}
+    places = {name: found for part in parts for name, found in part.relocations.items()}
+    return ObjectCode(parts[0].maps, programs, places)
 
 
 def _cache_key(source: str, defines: Mapping[str, int], stubs: Path) -> str:
@@ -98,64 +163,6 @@ def _bcc_version() -> str:
         )
     version = Path(folder, "version.py")
     return version.read_text(encoding="utf-8") if version.is_file() else folder
-
-
-def _compile_in_child(source: str, defines: Mapping[str, int], stubs: Path) -> ObjectCode:
-    environment = {**os.environ, "BCC_KERNEL_SOURCE": str(stubs)}
-    child = subprocess.run(
-        [sys.executable, "-I", "-c", "from stacks_tui.capture.compile import child; child()"],
-        input=json.dumps({"source": source, "defines": dict(defines)}),
-        capture_output=True,
-        text=True,
-        errors="backslashreplace",
-        env=environment,
-        check=False,
-    )
-    try:
-        if child.returncode == 0:
-            return _from_json(child.stdout)
-    except (ValueError, KeyError, IndexError) as error:
-        raise StacksError(f"BCC's compiled programs can't be read ({error}).") from error
-    lines = [line for line in child.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower()] or lines[-1:]
-    raise StacksError(
-        f"BCC could not compile the BPF programs: {' '.join(telling[:3]) or 'no message'}"
-    )
-
-
-def child() -> None:
-    """Read `{source, defines}` on standard input, compile, write the object code as JSON."""
-    wanted = json.load(sys.stdin)
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what clang and libbcc print is no part of the answer
-    bcc = import_bcc()
-    from bcc.libbcc import lib
-
-    flags = [f"-D{name}={value}" for name, value in wanted["defines"].items()]
-    module = bcc.BPF(text=wanted["source"], cflags=[*flags, "-Wno-everything"]).module
-    maps = []
-    descriptors = {}
-    for index in range(lib.bpf_num_tables(module)):
-        lib.bpf_table_name.restype = ctypes.c_char_p
-        name = lib.bpf_table_name(ctypes.c_void_p(module), ctypes.c_ulonglong(index))
-        sizes = [
-            int(
-                getattr(lib, f"bpf_table_{what}_id")(
-                    ctypes.c_void_p(module), ctypes.c_ulonglong(index)
-                )
-            )
-            for what in ("type", "key_size", "leaf_size", "max_entries", "flags")
-        ]
-        descriptors[lib.bpf_table_fd(module, name)] = index
-        maps.append([name.decode(), *sizes])
-    programs = {}
-    for index in range(lib.bpf_num_functions(module)):
-        name = lib.bpf_function_name(module, index)
-        size = lib.bpf_function_size(module, name)
-        raw = ctypes.string_at(lib.bpf_function_start(module, name), size)
-        programs[name.decode()] = base64.b64encode(raw).decode()
-    json.dump({"maps": maps, "descriptors": descriptors, "programs": programs}, output)
-    output.close()
 
 
 def _from_json(text: str) -> ObjectCode:
@@ -181,23 +188,22 @@ def _from_json(text: str) -> ObjectCode:
     return ObjectCode(maps, programs, relocations)
 
 
-def _pack(code: ObjectCode) -> dict[str, npt.NDArray[np.generic]]:
+def _pack(function: str, code: ObjectCode) -> dict[str, npt.NDArray[np.generic]]:
     shapes = json.dumps(
         [[m.name, m.type, m.key_size, m.value_size, m.max_entries, m.flags] for m in code.maps]
     )
-    arrays: dict[str, npt.NDArray[np.generic]] = {"maps": np.frombuffer(shapes.encode(), np.uint8)}
-    for name, instructions in code.programs.items():
-        arrays[f"code.{name}"] = instructions
-        arrays[f"maps.{name}"] = code.relocations[name].reshape(-1)
-    return arrays
+    return {
+        "maps": np.frombuffer(shapes.encode(), np.uint8),
+        "code": code.programs[function],
+        "places": code.relocations[function].reshape(-1),
+    }
 
 
-def _unpack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> ObjectCode | None:
+def _unpack(function: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> ObjectCode | None:
     try:
         maps = tuple(MapShape(*row) for row in json.loads(arrays["maps"].tobytes()))
-        names = [name[5:] for name in arrays if name.startswith("code.")]
-        programs = {name: arrays[f"code.{name}"].view("<u8") for name in names}
-        places = {name: arrays[f"maps.{name}"].view("<i8").reshape(-1, 2) for name in names}
+        program = arrays["code"].view("<u8")
+        places = arrays["places"].view("<i8").reshape(-1, 2)
     except (ValueError, KeyError, TypeError):
         return None
-    return ObjectCode(maps, programs, places)
+    return ObjectCode(maps, {function: program}, {function: places})

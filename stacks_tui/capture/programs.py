@@ -11,7 +11,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from stacks_tui.capture import bpf
 from stacks_tui.capture.btf import KernelTypes
-from stacks_tui.capture.compile import MapShape, ObjectCode, compile_programs
+from stacks_tui.capture.compile import Compiler
 from stacks_tui.capture.counters import KindCounts, read_counters, read_given_up
 from stacks_tui.capture.layout import TASK_TRACEPOINTS, TRACEPOINTS, KernelLayout, read_layout
+from stacks_tui.capture.loading import Loader
 from stacks_tui.capture.ringbuf import EventRing, StackRing
 from stacks_tui.capture.source import splice
 from stacks_tui.capture.spans import SpanMaps
@@ -40,8 +41,8 @@ COPY_SLOTS = 8
 LEAST_STACK_RING_BYTES = 1 << 16
 _TAILS = ("unwind", "finish", "python", "python_frames", "python_codes")
 """`enum tail` of bpf/maps.h; which ends the names of its functions."""
-_PROGRAM_TYPES = {"sample": bpf.PROGRAM_PERF_EVENT, "probe": bpf.PROGRAM_KPROBE}
-"""By what a function's name ends with; else it is for a raw tracepoint."""
+_ENDINGS = {"profile": "sample", "usdt": "probe"}
+"""By program of `-p`, what the names of its steps end with; else `raw`."""
 _WANT_USER, _WANT_KERNEL, _WANT_ACTIVE, _WANT_SPANS = 1, 2, 4, 8
 _TARGET_ALL, _TARGET_FOLLOW, _TARGET_COMMS, _TARGET_CGROUP = 1, 2, 4, 8
 _CONFIG = struct.Struct("<IIQIIQIIQ8Q8Q8Q")
@@ -77,11 +78,13 @@ class Programs:
         max_frames: int = 512,
         unwind: bool = True,
         row_chunks: int | None = None,
+        expected: Iterable[str] = (),
         report: Callable[[str], None] = lambda phase: None,
     ) -> None:
         """Compile (or take from the cache), make the maps, load what every recording needs.
 
-        `row_chunks`: of unwind rows; None: as many as bpf/maps.h says.
+        `row_chunks`: of unwind rows; None: as many as bpf/maps.h says. `expected`: programs of `-p`
+        that will be attached at once, so that they are compiled and verified together.
 
         Raises:
             MachineError: the kernel, the user or a missing BCC does not allow it.
@@ -89,19 +92,28 @@ class Programs:
         report("reading the kernel's types")
         self._layout: KernelLayout = read_layout(KernelTypes())
         report("compiling")
-        self._code: ObjectCode = compile_programs(
-            splice(bpf_folder), self._layout.defines, bpf_folder / "stubs", cache
-        )
-        report("loading")
-        self._open = contextlib.ExitStack()
+        stubs = bpf_folder / "stubs"
+        compiler = Compiler(splice(bpf_folder), self._layout.defines, stubs, cache)
+        base = ["on_cpu_facts", *(function for _, function in TASK_TRACEPOINTS)]
+        first = base + [
+            function
+            for program in expected
+            if program not in self.unavailable
+            for function in self._functions(program)
+        ]
         sizes = {
             "events": ring_bytes,
             "stacks": max(ring_bytes, LEAST_STACK_RING_BYTES),
             "rows": row_chunks,
             "copy_rooms": bpf.possible_cpus() * COPY_SLOTS,
         }
-        self._maps = {shape.name: self._make_map(shape, sizes) for shape in self._code.maps}
-        self._programs: dict[str, int] = {}
+        self._loader = Loader(compiler, first, sizes)
+        report("loading")
+        self._open = contextlib.ExitStack()
+        self._open.callback(self._loader.close)
+        self._loader.begin(first)
+        self._maps = self._loader.maps
+        self._tails: set[str] = set()
         self._attached: dict[str, contextlib.ExitStack] = {}
         self._specs: dict[str, ProgramSpec] = {}
         self._want = [0] * 8
@@ -118,7 +130,7 @@ class Programs:
         for number, family in families():
             self._maps["families"].put(struct.pack("<I", number), struct.pack("<I", family))
         for tracepoint, function in TASK_TRACEPOINTS:
-            link = bpf.attach_raw_tracepoint(self._load(function), tracepoint)
+            link = bpf.attach_raw_tracepoint(self._loader.load(function), tracepoint)
             self._open.callback(os.close, link)
         self.spans = SpanMaps(self._maps)
         self.events = EventRing(self._maps["events"])
@@ -153,13 +165,14 @@ class Programs:
         self.detach(spec.program)
         links = contextlib.ExitStack()
         try:
-            self._load_tails({"profile": "sample", "usdt": "probe"}.get(spec.program, "raw"))
+            self._loader.begin(self._functions(spec.program))
+            self._load_tails(_ENDINGS.get(spec.program, "raw"))
             loaded = [
-                (name, self._load(function))
+                (name, self._loader.load(function))
                 for name, function in TRACEPOINTS[spec.program]
                 if name not in self._layout.absent
             ]
-            sampler = self._load("on_sample") if spec.program == "profile" else None
+            sampler = self._loader.load("on_sample") if spec.program == "profile" else None
             if spec.program == "switch":
                 self._forget_switches()
             if spec.program == "usdt":
@@ -203,18 +216,18 @@ class Programs:
 
         `taken over`: runs that gave up half-way, their scratch memory being another task's by then.
         """
-        counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
+        counts = {name: bpf.program_statistics(fd) for name, fd in self.descriptors().items()}
         found = {name: c.get("recursion_misses", 0) for name, c in counts.items()}
         found["taken over"] = read_given_up(self._maps["counters"])
         return {name: number for name, number in found.items() if number}
 
     def descriptors(self) -> dict[str, int]:
         """The loaded programs, by function."""
-        return dict(self._programs)
+        return self._loader.descriptors()
 
     def verified_instructions(self) -> dict[str, int]:
         """Instructions that the verifier worked through, by function (kernels from 6.1 on)."""
-        counts = {name: bpf.program_statistics(fd) for name, fd in self._programs.items()}
+        counts = {name: bpf.program_statistics(fd) for name, fd in self.descriptors().items()}
         return {name: c["verified_insns"] for name, c in counts.items() if "verified_insns" in c}
 
     def open_waits(self, now: int, *, labelled: bool = False) -> npt.NDArray[np.void]:
@@ -282,7 +295,7 @@ class Programs:
 
     def probe_program(self, probe: str) -> int:
         """The program of a probe, such as `enter`."""
-        return self._load(f"span_{probe}_probe")
+        return self._loader.load(f"span_{probe}_probe")
 
     def put_site(self, index: int, value: bytes) -> None:
         """Where the probe of an attach cookie has its arguments."""
@@ -362,31 +375,32 @@ class Programs:
         with contextlib.suppress(OSError):  # full: its stacks say that its mappings are not known
             self._maps["spaces"].put(struct.pack("<I", tgid), value, when)
 
-    def _make_map(self, shape: MapShape, sizes: Mapping[str, int | None]) -> bpf.BpfMap:
-        made = bpf.BpfMap(shape, sizes.get(shape.name))
-        self._open.callback(made.close)
-        return made
-
-    def _load(self, function: str) -> int:
-        if function not in self._programs:
-            code = self._code.programs[function].copy()
-            for at, index in self._code.relocations[function].tolist():
-                fd = self._maps[self._code.maps[index].name].fd
-                code[at] = (int(code[at]) & 0xFFFFFFFF) | fd << 32
-            kind = _PROGRAM_TYPES.get(function.rpartition("_")[2], bpf.PROGRAM_RAW_TRACEPOINT)
-            self._programs[function] = bpf.load_program(function, kind, code)
-            self._open.callback(os.close, self._programs[function])
-        return self._programs[function]
+    def _functions(self, program: str) -> list[str]:
+        """What a program of `-p` runs; what takes longest to verify first."""
+        ending = _ENDINGS.get(program, "raw")
+        found = [f"{step}_{ending}" for step in _TAILS]
+        found += [
+            function
+            for tracepoint, function in TRACEPOINTS[program]
+            if tracepoint not in self._layout.absent
+        ]
+        if program == "profile":
+            found.append("on_sample")
+        if program == "usdt":
+            found += [f"span_{probe}_probe" for probe in PROBES]
+        return found
 
     def _load_tails(self, ending: str) -> None:
+        if ending in self._tails:
+            return
         table = self._maps[f"{ending}_programs"]
         for index, step in enumerate(_TAILS):
-            function = f"{step}_{ending}"
-            if function not in self._programs:
-                table.put(struct.pack("<I", index), struct.pack("<I", self._load(function)))
+            program = self._loader.load(f"{step}_{ending}")
+            table.put(struct.pack("<I", index), struct.pack("<I", program))
+        self._tails.add(ending)
 
     def _survey_cpus(self) -> None:
-        program = self._load("on_cpu_facts")
+        program = self._loader.load("on_cpu_facts")
         for cpu in bpf.online_cpus():
             with contextlib.suppress(OSError):  # the CPU went away
                 bpf.run_on_cpu(program, cpu)

@@ -1,4 +1,4 @@
-"""Splices the BPF programs into one text for BCC.
+"""Splices the BPF programs into one text for BCC, and cuts out of it what isn't needed.
 
 Comes in: the folder `bpf/`. Goes out: one C text, with `#line` marks so that a compiler's message
 names the file and line that one edits. (BCC rewrites map accesses in the main text only, not in an
@@ -8,9 +8,11 @@ included header.)
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 PARTS = (
+    "helpers.h",
     "event.h",
     "maps.h",
     "spans.h",
@@ -43,6 +45,8 @@ would ask more of BCC, which rewrites map accesses where they stand in the text.
 
 _PREAMBLE = "#include <uapi/linux/ptrace.h>\n#include <uapi/linux/bpf_perf_event.h>\n"
 _ONCE = re.compile(r"^#pragma once$", re.MULTILINE)
+_PROGRAM = re.compile(r"^int (\w+)\((?:[^\n]*}|.*?^})$", re.MULTILINE | re.DOTALL)
+"""What the kernel runs; every other function is static, and inlined."""
 
 
 def splice(folder: Path) -> str:
@@ -56,3 +60,18 @@ def splice(folder: Path) -> str:
         body = steps.replace("CONTEXT", context).replace("TYPE", name)
         texts.append(f'#line 1 "bpf/{STEPS}"\n{body}')
     return "\n".join(texts)
+
+
+def programs(text: str) -> list[str]:
+    """The functions of a text that the kernel runs."""
+    return _PROGRAM.findall(text)
+
+
+def only(text: str, functions: Collection[str]) -> str:
+    """The text with no other programs than these, on the same lines."""
+
+    def kept(found: re.Match[str]) -> str:
+        whole = found.group(0)
+        return whole if found.group(1) in functions else "\n" * whole.count("\n")
+
+    return _PROGRAM.sub(kept, text)

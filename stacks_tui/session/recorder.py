@@ -129,6 +129,7 @@ class Session:
             row_chunks=ROW_CHUNKS_FOR_ALL if options.targets.everything else None,
             max_frames=options.max_frames,
             unwind=options.unwind,
+            expected=[spec.program for spec in options.programs],
             report=lambda phase: self._report(Status(phase)),
         )
         self._open.callback(self._programs.close)
