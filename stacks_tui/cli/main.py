@@ -316,6 +316,10 @@ def _record(request: Request) -> int:
     notes = targets.check(wanted.targets)
     checks.require(checks.to_record())
 
+    from stacks_tui.lean import without_pandas
+
+    without_pandas()
+
     from stacks_tui.cli.progress import reporter
     from stacks_tui.session.recorder import record
     from stacks_tui.session.status import Status

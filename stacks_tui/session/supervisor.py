@@ -34,7 +34,12 @@ from stacks_tui.session.protocol import (
     encode,
 )
 
-_CHILD = "from stacks_tui.session.collector import child; child()"
+_CHILD = """
+from stacks_tui.lean import without_pandas
+without_pandas()
+from stacks_tui.session.collector import child
+child()
+"""
 _READ = 1 << 18
 LONGEST_LINE = 4096
 LAST_LINES_S = 1.0
