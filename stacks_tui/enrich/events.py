@@ -1,7 +1,6 @@
 """Raw events to Arrow: NumPy batches in, record batches of schema.EVENTS out.
 
-Columns are copied out of the records once and handed over as buffers; what doesn't apply to a kind
-is null.
+Columns are handed over as they are, as buffers; what doesn't apply to a kind is null.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stacks_tui.columns import EventColumns, Events, by_column
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.spans import SpanColumns
 from stacks_tui.enrich.tasks import TaskColumns
@@ -53,20 +53,22 @@ _STATE_BITS = (
 _NOLOAD = 0x400
 
 
+_STATE = pa.dictionary(pa.int32(), pa.string())
+
 Mask = npt.NDArray[np.bool_]
 
 
 class Names(Protocol):
     """Who knows who was who, such as `tasks.Tasks`."""
 
-    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+    def columns(self, events: Events) -> TaskColumns:
         """The names and build ids of a batch, at its events' times."""
 
 
 class SpanNames(Protocol):
     """Who knows of spans, such as `spans.Spans`."""
 
-    def columns(self, events: npt.NDArray[np.void]) -> SpanColumns:
+    def columns(self, events: Events) -> SpanColumns:
         """Parents, ids and names of the spans of a batch."""
 
 
@@ -84,58 +86,63 @@ class EventBatches:
         self._states = pa.array(STATES, pa.string())
         self._state_codes = state_codes()
 
-    def arrow(self, events: npt.NDArray[np.void]) -> pa.RecordBatch:
+    def arrow(self, events: Events) -> pa.RecordBatch:
         """A batch of records.EVENT as schema.EVENTS, in the same order.
 
         Raises:
             ValueError: a record bears a code that is no kind.
         """
+        events = by_column(events)
         count = len(events)
-        kinds = np.ascontiguousarray(events["kind"])
+        kinds = events["kind"]
         kind_codes = self._kind_codes.take(kinds)
         if count and kind_codes.min() < 0:
             raise ValueError(f"unknown kind {int(kinds[kind_codes.argmin()])} in an event record")
-        waits = kinds == Kind.WAIT
-        closes = kinds == Kind.TRACE_CLOSE
-        traces = closes | (kinds == Kind.TRACE_EXIT)
-        word0 = np.ascontiguousarray(events["word0"])
+        waits = _where(kinds == Kind.WAIT)
+        closes = _where(kinds == Kind.TRACE_CLOSE)
+        traces = _where((kinds == Kind.TRACE_CLOSE) | (kinds == Kind.TRACE_EXIT))
+        ending = _where((kinds == Kind.WAIT) | (kinds == Kind.TRACE_CLOSE))
+        left = _where((kinds == Kind.WAIT) | (kinds == Kind.SWITCH))
+        word0, enters = events["word0"], events["state"]
         task = self._tasks.columns(events)
-        every = np.ones(count, np.bool_)
-        enters = np.ascontiguousarray(events["state"])
-        known = closes & (enters > 0)  # else it gave way to others, and nobody counted
+        # a close of a span that gave way to others has neither: nobody counted
+        known = closes if closes is None else _where(closes & (enters > 0))
         span = self._spans.columns(events)
+        opened, seen = EventFlag.OPEN, EventFlag.SINCE_SEEN
         columns = {
             "timestamp": _column(self._clock.to_epoch(events["time"]), pa.uint64()),
-            "duration": _field(events, "duration", pa.uint64()),
-            "kind": dictionary_array(kind_codes, every, self._kinds),
-            "cpu": _field(events, "cpu", pa.uint16()),
-            "tgid": _field(events, "tgid", pa.uint32()),
-            "pid": _field(events, "pid", pa.uint32()),
+            "duration": _column(events["duration"], pa.uint64()),
+            "kind": dictionary_array(kind_codes, None, self._kinds),
+            "cpu": _column(events["cpu"], pa.uint16()),
+            "tgid": _column(events["tgid"], pa.uint32()),
+            "pid": _column(events["pid"], pa.uint32()),
             "command": task.command,
             "thread": task.thread,
-            "span_id": _unless_zero(np.ascontiguousarray(events["span_id"]), pa.uint64()),
+            "span_id": _unless_zero(events["span_id"], pa.uint64()),
             "parent_id": span.parent_id,
             "id": span.id,
-            "amount": _field(events, "amount", pa.uint64()),
+            "amount": _column(events["amount"], pa.uint64()),
             "trace_name": span.trace_name,
             "buildid": task.buildid,
-            "state": self._state(events, waits | (kinds == Kind.SWITCH)),
-            "delta": _column(word0.view(np.int64), pa.int64(), kinds == Kind.RSS),
-            "waker": _where(events, "waker", waits, pa.uint32()),
-            "open": _flags(events["flags"] & EventFlag.OPEN != 0, waits | closes),
-            "ustack": _unless_zero(np.ascontiguousarray(events["ustack"]), pa.uint64()),
-            "kstack": _unless_zero(np.ascontiguousarray(events["kstack"]), pa.uint64()),
-            "wstack": _unless_zero(word0, pa.uint64(), waits),
-            "busy": _column(word0, pa.uint64(), known),
-            "enters": _column(enters, pa.uint32(), known),
-            "waker_span": _where(events, "word1", waits, pa.uint64()),
-            "since_seen": _flags(events["flags"] & EventFlag.SINCE_SEEN != 0, traces),
+            "state": self._state(events, left),
+            "delta": _of(word0.view(np.int64), pa.int64(), _where(kinds == Kind.RSS)),
+            "waker": _unless_zero_of(events["waker"], pa.uint32(), waits),
+            "open": _flags(events["flags"], opened, ending),
+            "ustack": _unless_zero(events["ustack"], pa.uint64()),
+            "kstack": _unless_zero(events["kstack"], pa.uint64()),
+            "wstack": _unless_zero_of(word0, pa.uint64(), waits),
+            "busy": _of(word0, pa.uint64(), known),
+            "enters": _of(enters, pa.uint32(), known),
+            "waker_span": _unless_zero_of(events["word1"], pa.uint64(), waits),
+            "since_seen": _flags(events["flags"], seen, traces),
         }
         return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.names], schema=EVENTS)
 
-    def _state(self, events: npt.NDArray[np.void], valid: Mask) -> pa.DictionaryArray:
+    def _state(self, events: EventColumns, valid: Mask | None) -> pa.DictionaryArray:
+        if valid is None:
+            return pa.nulls(len(events), _STATE)
         codes = self._state_codes.take(events["state"] & 0xFFFF)
-        codes[events["flags"] & EventFlag.PREEMPTED != 0] = STATES.index("preempted")
+        codes[events["flags"] & np.uint8(EventFlag.PREEMPTED) != 0] = STATES.index("preempted")
         return dictionary_array(codes, valid, self._states)
 
 
@@ -149,28 +156,36 @@ def state_codes() -> npt.NDArray[np.int32]:
     return codes
 
 
+def _where(mask: Mask) -> Mask | None:
+    """The mask, None: it holds nowhere. So columns that a batch has not cost nothing."""
+    return mask if mask.any() else None
+
+
 def _column(
     values: npt.NDArray[np.generic], kind: pa.DataType, valid: Mask | None = None
 ) -> pa.Array:
+    """The values; null where not `valid`, None: no null."""
     bitmap = None if valid is None else validity(valid)
     return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(values)])
 
 
-def _field(events: npt.NDArray[np.void], name: str, kind: pa.DataType) -> pa.Array:
-    return _column(np.ascontiguousarray(events[name]), kind)
+def _of(values: npt.NDArray[np.generic], kind: pa.DataType, valid: Mask | None) -> pa.Array:
+    """The values where `valid`, None: nowhere."""
+    return pa.nulls(len(values), kind) if valid is None else _column(values, kind, valid)
 
 
-def _unless_zero(
-    values: npt.NDArray[np.generic], kind: pa.DataType, valid: Mask | None = None
+def _unless_zero(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    return _of(values, kind, _where(values != 0))
+
+
+def _unless_zero_of(
+    values: npt.NDArray[np.generic], kind: pa.DataType, valid: Mask | None
 ) -> pa.Array:
-    there: Mask = values != 0
-    return _column(values, kind, there if valid is None else there & valid)
+    return _of(values, kind, valid if valid is None else _where(valid & (values != 0)))
 
 
-def _where(events: npt.NDArray[np.void], name: str, valid: Mask, kind: pa.DataType) -> pa.Array:
-    return _unless_zero(np.ascontiguousarray(events[name]), kind, valid)
-
-
-def _flags(values: Mask, valid: Mask) -> pa.Array:
-    data = pa.py_buffer(np.packbits(values, bitorder="little"))
-    return pa.Array.from_buffers(pa.bool_(), len(values), [validity(valid), data])
+def _flags(flags: npt.NDArray[np.uint8], bit: EventFlag, valid: Mask | None) -> pa.Array:
+    if valid is None:
+        return pa.nulls(len(flags), pa.bool_())
+    data = pa.py_buffer(np.packbits(flags & np.uint8(bit) != 0, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(flags), [validity(valid), data])

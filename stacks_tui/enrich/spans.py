@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stacks_tui.columns import EventColumns, Events, by_column
 from stacks_tui.enrich.processes import readable
 from stacks_tui.enrich.timeline import dictionary_array
 from stacks_tui.kinds import Kind
@@ -53,8 +54,11 @@ _NONE = np.zeros(0, EVENT)
 _WORDS = 8
 _NAMELESS = 0
 
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
 T = TypeVar("T", bound=np.generic)
-Events = npt.NDArray[np.void]
+Closes = npt.NDArray[np.void]
+"""`records.EVENT`s."""
 Places = npt.NDArray[np.int64]
 
 
@@ -126,14 +130,15 @@ class Spans:
         self._factors = _odd(3)
         self._names = _Names()
 
-    def take_in(self, records: Events) -> tuple[Events, Events]:
-        """The events among records.EVENT in the ring's order; what tells of spans is taken in.
+    def take_in(self, records: Events) -> tuple[EventColumns, Closes]:
+        """The events among records in the ring's order; what tells of spans is taken in.
 
         The second part: closes of spans that a process left open when it ended, and those that the
         kernel side could not tell whole.
         """
         self._told = 0
-        kinds = np.ascontiguousarray(records["kind"])
+        records = by_column(records)
+        kinds = records["kind"]
         special = kinds >= _FIRST_CODE
         if not special.any():
             self._close(records, kinds)
@@ -144,9 +149,10 @@ class Spans:
         events = records[~special]
         self._close(events, kinds[~special])
         added = [self._unknown(records[kinds == RecordCode.UNKNOWN_CLOSE])]
+        ends = records[kinds == RecordCode.PROCESS_ENDED]
         added += [
-            self._abandoned(int(end["tgid"]), int(end["time"]))
-            for end in records[kinds == RecordCode.PROCESS_ENDED]
+            self._abandoned(tgid, time)
+            for tgid, time in zip(ends["tgid"].tolist(), ends["time"].tolist(), strict=True)
         ]
         return events, np.concatenate(added)
 
@@ -157,11 +163,12 @@ class Spans:
 
     def columns(self, events: Events) -> SpanColumns:
         """Parents, ids and names of the spans of a batch of records.EVENT."""
+        count = len(events)
         found = self._find(events)
         valid = found >= 0
         if not valid.any():
-            nothing = pa.nulls(len(events), pa.uint64())
-            return SpanColumns(nothing, nothing, self._names.array(np.zeros(len(events), np.int32)))
+            nothing = pa.nulls(count, pa.uint64())
+            return SpanColumns(nothing, nothing, pa.nulls(count, _NAME))
         spans = self._table[: max(self._count, 1)]
         names = np.where(valid, spans["name"].take(found, mode="clip"), np.int32(_NAMELESS))
         return SpanColumns(
@@ -176,7 +183,7 @@ class Spans:
         if self._closed > 2 * MOST_CLOSED or self._count - self._closed > MOST_OPEN:
             self._compact()
 
-    def unfinished(self, now: int) -> Events:
+    def unfinished(self, now: int) -> Closes:
         """Closes (flag OPEN) at `now` of all open spans, which the kernel side knows no longer."""
         places = np.flatnonzero(self._table["open"][: self._count])
         self._mark_closed(places)
@@ -187,7 +194,7 @@ class Spans:
 
     # ---- coming in
 
-    def _open(self, told: Events, names: Events) -> None:
+    def _open(self, told: EventColumns, names: EventColumns) -> None:
         count, new = self._count, len(told)
         if count + new > len(self._table):
             size = max(2 * len(self._table), count + new)
@@ -211,9 +218,7 @@ class Spans:
         spans["first"] = first - np.where(first > spans["first"], np.uint64(1 << 32), np.uint64(0))
         spans["seen"] = told["flags"] & np.uint8(EventFlag.SINCE_SEEN) != 0
         spans["open"] = True
-        raw = np.ascontiguousarray(names).view(np.uint8).reshape(new, EVENT.itemsize)
-        words = np.ascontiguousarray(raw[:, : 8 * _WORDS]).view("<u8")
-        spans["name"] = self._names.codes(words)
+        spans["name"] = self._names.codes(np.ascontiguousarray(names.words[:_WORDS].T))
         self._keys[count : count + new] = self._key(spans["span_id"], spans["tgid"], spans["born"])
         self._count = count + new
         self._told = new
@@ -229,7 +234,7 @@ class Spans:
         self._table["open"][places] = False
         self._closed += len(places)
 
-    def _unknown(self, closes: Events) -> Events:
+    def _unknown(self, closes: EventColumns) -> Closes:
         """Closes of spans that the kernel side doesn't know: evicted there, or never entered."""
         if not len(closes):
             return _NONE
@@ -250,7 +255,7 @@ class Spans:
             ended[name] = closes[name]
         return ended
 
-    def _abandoned(self, tgid: int, time: int) -> Events:
+    def _abandoned(self, tgid: int, time: int) -> Closes:
         """Closes of what a process had open when it ended."""
         table = self._table[: self._count]
         places = np.flatnonzero(
@@ -288,9 +293,9 @@ class Spans:
         """The place of each event's span in the table; -1: it has none, or it isn't known."""
         span_id = np.ascontiguousarray(events["span_id"])
         places = np.full(len(events), -1, np.int64)
-        labelled = np.flatnonzero(span_id)
-        if not len(labelled) or not self._count:
+        if not self._count or not span_id.any():
             return places
+        labelled = np.flatnonzero(span_id)
         if len(labelled) < len(events):
             span_id = span_id[labelled]
         tgid = events["tgid"][labelled]
@@ -384,7 +389,7 @@ def _text(raw: bytes) -> str | None:
     return readable(raw.decode("utf-8", "surrogateescape")) or None
 
 
-def _closes(spans: npt.NDArray[np.void], time: int | npt.NDArray[np.uint64]) -> Events:
+def _closes(spans: npt.NDArray[np.void], time: int | npt.NDArray[np.uint64]) -> Closes:
     """Closes of spans at a time, with what is known without the kernel side."""
     events = np.zeros(len(spans), EVENT)
     events["time"] = time

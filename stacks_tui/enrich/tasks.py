@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from stacks_tui.capture import procfs
 from stacks_tui.capture.sideband import Comm, Exit, Fork, Mapped, Record
 from stacks_tui.capture.targets import Targets, comm_key, descendants, find_cgroup, members
+from stacks_tui.columns import Events
 from stacks_tui.enrich import proc
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.history import Execed, Exited, Forked, SpaceChange, SpaceHistory, SpaceMade
@@ -135,7 +135,7 @@ class Tasks:
 
     # ---- going out
 
-    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+    def columns(self, events: Events) -> TaskColumns:
         """The names and build ids of a batch of records.EVENT at their times."""
         times = np.ascontiguousarray(events["time"])
         tgids = np.ascontiguousarray(events["tgid"])

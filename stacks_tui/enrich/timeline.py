@@ -235,10 +235,10 @@ def validity(valid: npt.NDArray[np.bool_]) -> pa.Buffer | None:
 
 
 def dictionary_array(
-    indices: npt.NDArray[np.int32], valid: npt.NDArray[np.bool_], dictionary: pa.Array
+    indices: npt.NDArray[np.int32], valid: npt.NDArray[np.bool_] | None, dictionary: pa.Array
 ) -> pa.DictionaryArray:
-    """A dictionary array over these buffers, not copied."""
-    buffers = [validity(valid), pa.py_buffer(indices)]
+    """A dictionary array over these buffers, not copied. `valid`: None where nothing is null."""
+    buffers = [None if valid is None else validity(valid), pa.py_buffer(indices)]
     return pa.DictionaryArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), len(indices), buffers), dictionary, safe=False
     )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stacks_tui.columns import Events
 from stacks_tui.enrich.spans import Opened
 from stacks_tui.kinds import Kind
 from stacks_tui.live.buckets import SECONDS_KEPT, TENS_KEPT, cut
@@ -134,7 +135,7 @@ class Book:
     def add(
         self,
         second: int,
-        events: npt.NDArray[np.void],
+        events: Events,
         rows: pa.RecordBatch,
         names: npt.NDArray[np.int32] | None,
         offset: int,
@@ -361,7 +362,7 @@ def _proof(kinds: npt.NDArray[np.uint8], starts: npt.NDArray[np.intp]) -> npt.ND
 
 
 def summed(
-    events: npt.NDArray[np.void],
+    events: Events,
     rows: pa.Table | None,
     names: npt.NDArray[np.int32] | None,
     starts: npt.NDArray[np.intp],

@@ -11,6 +11,7 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
+from stacks_tui.columns import EventColumns, Events, by_column
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, OTHER, OTHER_PID
 from stacks_tui.live.stacks import OTHER_ID
@@ -72,9 +73,7 @@ def binned(values: Words) -> npt.NDArray[np.int8]:
     return (_exponents(values).view(np.int64) - 1023).astype(np.int8)
 
 
-def keys_of(
-    events: npt.NDArray[np.void], spans: npt.NDArray[np.int32] | None = None
-) -> npt.NDArray[np.void]:
+def keys_of(events: Events, spans: npt.NDArray[np.int32] | None = None) -> npt.NDArray[np.void]:
     """The keys (dtype `KEY`) of events; `spans`: the numbers of their spans' names, or NONE."""
     keys = np.empty(len(events), KEY)
     kind = np.ascontiguousarray(events["kind"])
@@ -124,10 +123,9 @@ class Keys:
         """Numbers stay below this until the table grows."""
         return len(self.table)
 
-    def of_events(
-        self, events: npt.NDArray[np.void], spans: npt.NDArray[np.int32] | None = None
-    ) -> Ids:
-        """The numbers of the keys of events (contiguous; see `keys_of`); new ones get one."""
+    def of_events(self, events: Events, spans: npt.NDArray[np.int32] | None = None) -> Ids:
+        """The numbers of the keys of events (see `keys_of`); new ones get one."""
+        events = by_column(events)
         hashes = self._hash_events(events, spans)
         ids = self._find(hashes)
         missing = np.flatnonzero(ids < 0)
@@ -163,31 +161,29 @@ class Keys:
         self._make_slots()
         return renamed
 
-    def _hash_events(
-        self, events: npt.NDArray[np.void], spans: npt.NDArray[np.int32] | None
-    ) -> Words:
+    def _hash_events(self, events: EventColumns, spans: npt.NDArray[np.int32] | None) -> Words:
         """A word of each column that counts for the event's kind, each times a secret factor."""
-        words = events.view(np.uint64).reshape(-1, EVENT.itemsize // 8)
+        words = events.words
         factors = self._factors
-        task = words[:, _COLUMNS["tgid"]]  # and pid
+        task = words[_COLUMNS["tgid"]]  # and pid
         if self.level >= 3:
             task = task & np.uint64(0xFFFFFFFF)
         total = task * factors[2]
         if self.level < 2:
-            total += words[:, _COLUMNS["ustack"]] * factors[0]
-            total += words[:, _COLUMNS["kstack"]] * factors[1]
-        last = words[:, _COLUMNS["cpu"]] >> np.uint64(16)  # without cpu: kind, flags
+            total += words[_COLUMNS["ustack"]] * factors[0]
+            total += words[_COLUMNS["kstack"]] * factors[1]
+        last = words[_COLUMNS["cpu"]] >> np.uint64(16)  # without cpu: kind, flags
         flags = EventFlag.PREEMPTED << 8 if self.level < 2 else 0
         total += (last & np.uint64(0xFF | flags)) * factors[5]
         kind = (last & np.uint64(0xFF)).astype(np.intp)
-        waker = words[:, _COLUMNS["waker"]]  # and state
+        waker = words[_COLUMNS["waker"]]  # and state
         if self.level:
             waker = waker >> np.uint64(32)
         if self.level < 2:
             total += waker * self._by_kind["waker"].take(kind)
         if not self.level:
-            total += words[:, _COLUMNS["word0"]] * self._by_kind["word0"].take(kind)
-            duration, amount = words[:, _COLUMNS["duration"]], words[:, _COLUMNS["amount"]]
+            total += words[_COLUMNS["word0"]] * self._by_kind["word0"].take(kind)
+            duration, amount = words[_COLUMNS["duration"]], words[_COLUMNS["amount"]]
             run = np.minimum(amount, duration) * _WAIT.take(kind)
             total += _exponents(duration - run) * self._by_kind["duration"].take(kind)
             total += _exponents(amount) * self._by_kind["amount"].take(kind)

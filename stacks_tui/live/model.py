@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stacks_tui.columns import EventColumns, Events, by_column
 from stacks_tui.enrich.events import STATES, state_codes
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.enrich.spans import Opened
@@ -92,15 +93,15 @@ class LiveModel:
         with self._lock:
             self._advance(began // 10**9)
 
-    def events(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
-        """Add a batch of records.EVENT, in order of time, and the same as schema.EVENTS."""
+    def events(self, events: Events, rows: pa.RecordBatch) -> None:
+        """Add a batch in order of time, and the same as schema.EVENTS."""
         if self.failure is not None or not len(events):
             return
         began = time.thread_time_ns()
         try:
             with self._lock:
                 self._open()
-                self._add(events, rows)
+                self._add(by_column(events), rows)
         except Exception as error:  # noqa: BLE001  # what is shown must never end what is recorded
             self.failure = error
         self._spent_ns += time.thread_time_ns() - began
@@ -225,8 +226,7 @@ class LiveModel:
 
     # Under the lock
 
-    def _add(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
-        events = np.ascontiguousarray(events)
+    def _add(self, events: EventColumns, rows: pa.RecordBatch) -> None:
         spans = self._spans(rows)
         newest: list[npt.NDArray[np.intp]] = []
         offset = rows.column("timestamp")[0].as_py() - int(events["time"][0])
@@ -256,7 +256,7 @@ class LiveModel:
     def _add_chunk(
         self,
         second: int,
-        events: npt.NDArray[np.void],
+        events: EventColumns,
         spans: npt.NDArray[np.int32] | None,
     ) -> npt.NDArray[np.intp]:
         """Returns the places of each thread's last event."""
@@ -270,7 +270,7 @@ class LiveModel:
             self._names.resident.update(zip(events["tgid"][rss].tolist(), held, strict=True))
             amount[rss] = events["word0"][rss].view(np.int64)  # the change
         self._buckets.add(second, ids, duration, amount)
-        return self._newest(np.ascontiguousarray(events["pid"]))
+        return self._newest(events["pid"])
 
     def _advance(self, second: int) -> None:
         if second <= self._buckets.now:
@@ -302,7 +302,7 @@ class LiveModel:
         )
 
     def _learn(
-        self, events: npt.NDArray[np.void], newest: npt.NDArray[np.intp], rows: pa.RecordBatch
+        self, events: EventColumns, newest: npt.NDArray[np.intp], rows: pa.RecordBatch
     ) -> None:
         """The names of threads and processes at these places of a batch; the last ones stay."""
         last = self._newest(events["pid"][newest])

@@ -12,11 +12,9 @@ import select
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from stacks_tui.capture import procfs
 from stacks_tui.capture.sideband import Sideband
+from stacks_tui.columns import Events
 from stacks_tui.elf import ElfImage
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.history import Execed, Exited, Forked
@@ -100,7 +98,7 @@ class Follower:
         with self._lock:
             self._pump()
 
-    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+    def columns(self, events: Events) -> TaskColumns:
         """The names and build ids of a batch, at its events' times."""
         with self._lock:
             self._pump()

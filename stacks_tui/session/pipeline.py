@@ -21,11 +21,12 @@ import pyarrow as pa
 
 from stacks_tui.capture.programs import Programs
 from stacks_tui.capture.ringbuf import decode, is_code
+from stacks_tui.columns import EventBuffer, EventColumns, Events, by_column, joined
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.enrich.spans import Opened, Spans
 from stacks_tui.kinds import Kind
-from stacks_tui.records import EVENT, RECORD, AwaitsRecord, CodeRecord, EventFlag, StackRecord
+from stacks_tui.records import EVENT, AwaitsRecord, CodeRecord, EventFlag, StackRecord
 from stacks_tui.session.follower import Follower
 from stacks_tui.session.symbolizer import Symbolizer
 from stacks_tui.store.manifest import RecordingStatus
@@ -33,12 +34,12 @@ from stacks_tui.store.writer import RecordingWriter
 from stacks_tui.symbols.awaits import await_stack
 from stacks_tui.symbols.frames import ResolvedStack
 
-MOST_WAITING = 1 << 18
-"""Events between the reader and the writer (23 MB)."""
 ENOUGH = 1 << 16
 """Events that are worth writing at once …"""
 PATIENCE_S = 0.4
 """… and how long fewer wait: what a kill may cost, together with the reader's sleep."""
+MOST_WAITING = 1 << 18
+"""Events between the reader and the writer (23 MB)."""
 SHORT_SLEEP_S, LONG_SLEEP_S = 0.015, 0.05
 MOST_COPIED = 64 << 20
 """Bytes of copied stacks that wait to be unwound; beyond, the kernel is not allowed more."""
@@ -59,8 +60,8 @@ class Tally:
     ring_share: float = 0.0
     """The fuller ring at its fullest since somebody set this to 0."""
 
-    def add(self, events: npt.NDArray[np.void]) -> None:
-        """Count a batch of records.EVENT."""
+    def add(self, events: Events) -> None:
+        """Count a batch."""
         self.received += np.bincount(events["kind"], minlength=256)
         cut = events["flags"] & np.uint8(_TRUNCATED) != 0
         if cut.any():
@@ -74,8 +75,8 @@ class Tally:
 class Tap(Protocol):
     """Sees what is written, on the writing thread: it must be quick, and must not raise."""
 
-    def events(self, events: npt.NDArray[np.void], rows: pa.RecordBatch) -> None:
-        """A batch of records.EVENT in order of time, and the same as it is stored."""
+    def events(self, events: EventColumns, rows: pa.RecordBatch) -> None:
+        """A batch in order of time, and the same as it is stored."""
 
     def stacks(self, stacks: Sequence[ResolvedStack]) -> None:
         """Stacks that have their names now; an event may come before its stacks."""
@@ -117,9 +118,12 @@ class Pipeline:
         self._tap = tap
         self._spans = spans
         self._batches = EventBatches(follower, spans, clock)
-        self._waiting: collections.deque[npt.NDArray[np.void]] = collections.deque()
-        self._new_stacks: collections.deque[list[bytes]] = collections.deque()
+        self._buffer = EventBuffer(ENOUGH)
+        self._waiting: collections.deque[EventColumns] = collections.deque()
+        """What came before that which is in the buffer."""
+        self._new_stacks: list[bytes] = []
         self._count = 0
+        """Of events in both."""
         self._rounds = 0
         self._ended = 0
         self._open_due = 0.0
@@ -142,9 +146,11 @@ class Pipeline:
     def add(self, events: npt.NDArray[np.void]) -> None:
         """Events that come from elsewhere than the ring (the waits that are open at the end)."""
         if len(events):
-            records = np.zeros(len(events), RECORD)
-            records["event"] = events
-            self._hand_over(records, [])
+            self.tally.add(events)
+            with self._change:
+                self._set_aside()
+                self._waiting.append(by_column(events))
+                self._count += len(events)
 
     def settle(self, most_s: float = 2.0) -> None:
         """Wait until what is in the ring now has been read."""
@@ -186,7 +192,7 @@ class Pipeline:
         self._rounds += 1
         share = max(programs.events.fill, programs.stacks.fill)
         self.tally.ring_share = max(self.tally.ring_share, share)
-        events = programs.events.read()
+        events = self._read_events()
         stacks: list[bytes] = []
         keeps_up = self._symbolizer.copied_bytes < MOST_COPIED
         others = programs.stacks.read(more_copies=keeps_up)
@@ -196,27 +202,36 @@ class Pipeline:
                 self._symbolizer.learn(record)  # at once: some of it may only be had for a moment
             else:
                 stacks.append(body)
-        if len(events) or others:
-            self._hand_over(events, stacks)
-        return len(events) + len(others)
+        if stacks:
+            with self._change:
+                self._new_stacks += stacks
+        return events + len(others)
 
-    def _hand_over(self, records: npt.NDArray[np.void], stacks: list[bytes]) -> None:
-        self.tally.add(records["event"])
+    def _read_events(self) -> int:
         with self._change:
             while self._count > MOST_WAITING and self.failure is None:
                 self._change.wait(0.1)
-            self._waiting.append(records)
-            self._new_stacks.append(stacks)
-            self._count += len(records)
-            if self._count >= ENOUGH:
-                self._change.notify_all()
+            found = self._programs.events.read(self._buffer)
+            if not found:
+                return 0
+            self.tally.add(self._buffer.newest(found))
+            self._count += found
+            if self._buffer.room < 2:  # some records come in twos
+                self._set_aside()
+        return found
+
+    def _set_aside(self) -> None:
+        """What is in the buffer is a batch now."""
+        if self._buffer.count:
+            self._waiting.append(self._buffer.take())
+            self._change.notify_all()
 
     # The writing thread
 
     def _write_on(self) -> None:
         told = time.monotonic()
         try:
-            while self._writing or self._waiting:
+            while self._writing or self._count or self._new_stacks:
                 self._write_once()
                 if time.monotonic() - told >= 1:
                     told = time.monotonic()
@@ -233,19 +248,15 @@ class Pipeline:
 
     def _write_once(self) -> None:
         with self._change:
-            if self._count < ENOUGH and self._writing:
+            if not self._waiting and self._writing:
                 self._change.wait(PATIENCE_S)
-            batches: list[npt.NDArray[np.void]] = []
-            stacks: list[bytes] = []
-            while self._waiting and sum(map(len, batches)) < ENOUGH:
-                batches.append(self._waiting.popleft())
-                stacks += self._new_stacks.popleft()
-            self._count -= sum(map(len, batches))
+            batch = self._waiting.popleft() if self._waiting else self._buffer.take()
+            stacks, self._new_stacks = self._new_stacks, []
+            self._count -= len(batch)
             self._change.notify_all()
         self._name(stacks)
-        if sum(map(len, batches)):
-            records = _joined(batches)["event"]
-            events, added = self._spans.take_in(records)
+        if len(batch):
+            events, added = self._spans.take_in(batch)
             opened = self._spans.opened()
             if self._tap is not None and len(opened):
                 self._tap.opened(opened, self._clock.offset_ns)
@@ -253,11 +264,12 @@ class Pipeline:
             self._spans.drop_old()
         self._write_stacks(self._symbolizer.take())
 
-    def _write_events(self, events: npt.NDArray[np.void], added: npt.NDArray[np.void]) -> None:
+    def _write_events(self, events: Events, added: npt.NDArray[np.void]) -> None:
         """Events of the ring, and those that only the user side knows of."""
+        events = by_column(events)
         if len(added):
             self.tally.add(added)
-            events = np.concatenate([events, added])
+            events = joined([events, by_column(added)])
         if not len(events):
             return
         events = _in_order(events)
@@ -298,15 +310,7 @@ class Pipeline:
             self._symbolizer.resolve(stack, space)
 
 
-def _joined(batches: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
-    """Batches of records.RECORD as one; as bytes, for NumPy copies structs one by one."""
-    if len(batches) == 1:
-        return batches[0]
-    joined: npt.NDArray[np.void] = np.concatenate([b.view(np.uint8) for b in batches]).view(RECORD)
-    return joined
-
-
-def _in_order(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+def _in_order(events: EventColumns) -> EventColumns:
     """By time: CPUs write into one ring, so neighbours may have changed places."""
     times = events["time"]
     if bool(np.all(times[1:] >= times[:-1])):

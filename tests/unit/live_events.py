@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from store_rows import header, me
 
+from stacks_tui.columns import Events
 from stacks_tui.enrich.clock import Clock
 from stacks_tui.enrich.events import EventBatches
 from stacks_tui.enrich.processes import ProcessRow
@@ -32,7 +33,7 @@ FUNCTIONS = ("main", "run", "js::Interpret", "[red]x", "write\x1b", "read", "pol
 class ByNumber:
     """Names of processes and threads that follow from their numbers."""
 
-    def columns(self, events: npt.NDArray[np.void]) -> TaskColumns:
+    def columns(self, events: Events) -> TaskColumns:
         def encoded(texts: list[str]) -> pa.DictionaryArray:
             return pa.array(texts, pa.string()).dictionary_encode()
 

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stacks_tui.columns import Events
 from stacks_tui.enrich import spans as module
 from stacks_tui.enrich.spans import Spans
 from stacks_tui.kinds import Kind
@@ -51,7 +52,7 @@ def nothing(tgid: int, image: int, span_id: int, born: int) -> State | None:
     return None
 
 
-def names(spans: Spans, events: np.ndarray[Any, Any]) -> list[str | None]:
+def names(spans: Spans, events: Events) -> list[str | None]:
     found: list[str | None] = spans.columns(events).trace_name.to_pylist()
     return found
 
