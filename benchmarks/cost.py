@@ -1,11 +1,16 @@
 """What recording costs, beside `perf record` on the same load: run as root, on a quiet machine.
 
-Prints Markdown tables: user-space CPU per event, losses, bytes per event, memory; the target's
-slowdown; start-up; idle cost. Every ratio is of runs within this one run.
+Prints Markdown tables, each part by its name, all without one:
+    flood    user-space CPU per event, losses, bytes per event, memory
+    slower   what the same costs the target
+    start    from the command to its first event
+    idle     what a target that does nothing costs
+Each takes less than a minute and a half. Every ratio is of runs within one part.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -21,6 +26,8 @@ from pathlib import Path
 START = [sys.executable, "-P", "-c", "from stacks_tui.cli.main import run; run()"]
 CALLS = 4_000_000
 """Of dd: a read and a write each."""
+LOADS = ("vfs", "vfs:u", "vfs:uk")
+DEFAULT = "profile:u:99,rss:u:29,switch:uk"
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,10 @@ class Run:
     events: int
     lost: int
     bytes_on_disk: int
-    peak_mb: float
+    rss_mb: float
+    """At the end, the rings counted twice, for the kernel maps them twice in a row."""
+    own_mb: float
+    """Private and shared memory, each page once (Pss)."""
 
 
 def dd(calls: int) -> float:
@@ -61,18 +71,30 @@ def start_recorder(programs: str, folder: Path, *targets: str) -> subprocess.Pop
     raise SystemExit(f"the recorder did not start: {process.wait()}")
 
 
-def stop(process: subprocess.Popen[str]) -> tuple[dict[str, object], float, float]:
-    """End it; (summary, CPU seconds, peak memory in MB)."""
-    peak = 0.0
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            peak = int(line.split()[1]) / 1024
+def stop(process: subprocess.Popen[str]) -> tuple[dict[str, object], float]:
+    """End it; (summary, CPU seconds)."""
     used = os.times()
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate()
     after = os.times()
     cpu = after.children_user + after.children_system - used.children_user - used.children_system
-    return json.loads(out), cpu, peak
+    return json.loads(out), cpu
+
+
+def cpu_of(process: subprocess.Popen[str]) -> float:
+    """CPU seconds used so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(process: subprocess.Popen[str]) -> tuple[float, float]:
+    """(peak of what is resident, each page once), MB."""
+    found = {}
+    for name in ("status", "smaps_rollup"):
+        for line in Path(f"/proc/{process.pid}/{name}").read_text().splitlines():
+            if line.startswith(("VmHWM:", "Pss:")):
+                found[line.split(":")[0]] = int(line.split()[1]) / 1024
+    return found["VmHWM"], found["Pss"]
 
 
 def record_dd(programs: str, calls: int) -> Run:
@@ -81,13 +103,14 @@ def record_dd(programs: str, calls: int) -> Run:
         folder = Path(scratch, "r")
         process = start_recorder(programs, folder, "dd")
         took = dd(calls)
-        summary, cpu, peak = stop(process)
+        rss, own = memory(process)
+        summary, cpu = stop(process)
         kinds = summary["kinds"]
         assert isinstance(kinds, dict)
         size = sum(path.stat().st_size for path in folder.iterdir())
         events = sum(kind["events"] for kind in kinds.values())
         lost = sum(kind["lost"] for kind in kinds.values())
-        return Run(took, cpu, events, lost, size, peak)
+        return Run(took, cpu, events, lost, size, rss, own)
 
 
 def record_nothing(programs: str, seconds: float) -> float:
@@ -116,41 +139,37 @@ def perf_dd(calls: int, *, stacks: bool) -> tuple[float, float, int]:
 
 
 def flood() -> None:
-    """CPU per event, loss, size, memory, slowdown."""
-    print("| load | events | lost | user-space CPU per event | bytes per event | peak memory |")
-    print("|---|---|---|---|---|---|")
-    bare = [dd(CALLS) for _ in range(3)]
-    idle = record_nothing("vfs", statistics.median(bare))
-    runs = {}
-    for programs in ("vfs", "vfs:u", "vfs:uk"):
-        calls = CALLS if programs == "vfs" else CALLS // 2
-        run = record_dd(programs, calls)
-        runs[programs] = run, calls
-        per_event = (run.cpu_s - idle) / run.events * 1e9
-        size = run.bytes_on_disk / run.events
+    """CPU per event, loss, size, memory."""
+    print("| load | events | lost | user-space CPU per event | bytes per event | memory | RSS |")
+    print("|---|---|---|---|---|---|---|")
+    idle = record_nothing("vfs", 1)
+    for programs in LOADS:
+        run = record_dd(programs, CALLS if programs == "vfs" else CALLS // 2)
+        each = (run.cpu_s - idle) / run.events * 1e9
         print(
-            f"| dd bs=1, `-p {programs}` | {run.events:,} | {run.lost:,} | {per_event:.0f} ns "
-            f"| {size:.2f} | {run.peak_mb:.0f} MB |"
+            f"| dd bs=1, `-p {programs}` | {run.events:,} | {run.lost:,} | {each:.0f} ns "
+            f"| {run.bytes_on_disk / run.events:.2f} | {run.own_mb:.0f} MB | {run.rss_mb:.0f} MB |"
         )
-    print()
+
+
+def slower() -> None:
+    """What recording costs the target, beside perf."""
     print("| dd bs=1, its own time | seconds per million calls | slowdown |")
     print("|---|---|---|")
-    base = statistics.median(bare) / CALLS
-    print(f"| alone | {base * 5e5:.2f} | 1 |")
-    other = statistics.median(record_elsewhere(CALLS) for _ in range(2)) / CALLS
-    print(f"| `-p vfs` on another target | {other * 5e5:.2f} | {other / base:.2f} |")
-    for programs, (run, calls) in runs.items():
-        each = run.target_s / calls
-        print(f"| `-p {programs}` | {each * 5e5:.2f} | {each / base:.2f} |")
-    if shutil.which("perf"):
-        for stacks in (False, True):
-            calls = CALLS // 2
-            took, size, lost = perf_dd(calls, stacks=stacks)
-            name = "perf record -g" if stacks else "perf record"
-            print(
-                f"| `{name}` on the exits, {size:.0f} bytes per event{', LOST' if lost else ''} "
-                f"| {took / (CALLS // 2) * 5e5:.2f} | {took / (CALLS // 2) / base:.2f} |"
-            )
+    calls = CALLS // 2
+    base = statistics.median(dd(calls) for _ in range(3))
+
+    def tell(name: str, took: float) -> None:
+        print(f"| {name} | {took / calls * 5e5:.2f} | {took / base:.2f} |")
+
+    tell("alone", base)
+    tell("`-p vfs` on another target", statistics.median(record_elsewhere(calls) for _ in range(2)))
+    for programs in LOADS:
+        tell(f"`-p {programs}`", record_dd(programs, calls).target_s)
+    for stacks in (False, True) if shutil.which("perf") else ():
+        took, size, lost = perf_dd(calls, stacks=stacks)
+        name = "perf record -g" if stacks else "perf record"
+        tell(f"`{name}` on the exits, {size:.0f} bytes per event{', LOST' * lost}", took)
 
 
 def record_elsewhere(calls: int) -> float:
@@ -162,13 +181,11 @@ def record_elsewhere(calls: int) -> float:
         return took
 
 
-def start_up() -> None:
+def start() -> None:
     """From the command to its first event, with nothing in the caches and with all."""
-    cold = first_event(clear=True)
+    cold = statistics.median(first_event(clear=True) for _ in range(3))
     warm = statistics.median(first_event(clear=False) for _ in range(5))
-    print(
-        f"\nFirst event after the command: {cold:.2f} s with cold caches, {warm:.2f} s with warm."
-    )
+    print(f"First event after the command: {cold:.2f} s with cold caches, {warm:.2f} s with warm.")
 
 
 def first_event(*, clear: bool) -> float:
@@ -191,16 +208,32 @@ def first_event(*, clear: bool) -> float:
 
 
 def idle() -> None:
-    """Share of a core that default kinds on a quiet target cost."""
-    seconds = 30.0
-    short, long = record_nothing("profile:u:99,rss:u:29,switch:uk", 2), 0.0
-    long = record_nothing("profile:u:99,rss:u:29,switch:uk", 2 + seconds)
-    print(f"\nIdle, default kinds, quiet target: {(long - short) / seconds:.2%} of a core.")
+    """Share of a core that default kinds on a target that sleeps cost."""
+    seconds = 20.0
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+        target = subprocess.Popen(["sleep", "1000"])
+        process = start_recorder(DEFAULT, Path(scratch, "r"), "--pid", str(target.pid))
+        time.sleep(2)
+        before = cpu_of(process)
+        time.sleep(seconds)
+        used = cpu_of(process) - before
+        stop(process)
+        target.kill()
+        target.wait()
+    print(f"Idle, default kinds, quiet target: {used / seconds:.2%} of a core.")
+
+
+PARTS = {"flood": flood, "slower": slower, "start": start, "idle": idle}
 
 
 if __name__ == "__main__":
     if os.geteuid() != 0:
         raise SystemExit("run as root: it records")
-    flood()
-    start_up()
-    idle()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
+    chosen = parser.parse_args().parts or list(PARTS)
+    if unknown := set(chosen) - PARTS.keys():
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in chosen:
+        PARTS[name]()
+        print()
