@@ -124,6 +124,8 @@ class Pipeline:
         self._new_stacks: list[bytes] = []
         self._count = 0
         """Of events in both."""
+        self._at_work = False
+        """The writer has taken some that are not written yet."""
         self._rounds = 0
         self._ended = 0
         self._open_due = 0.0
@@ -139,9 +141,10 @@ class Pipeline:
         self._worker.start()
 
     def stop_reading(self) -> None:
-        """Empty the rings for the last time; call when every program is detached."""
+        """Empty the rings for the last time and write it; call when every program is detached."""
         self._reading = False
         self._reader.join()
+        self._drain()
 
     def add(self, events: npt.NDArray[np.void]) -> None:
         """Events that come from elsewhere than the ring (the waits that are open at the end)."""
@@ -153,12 +156,13 @@ class Pipeline:
                 self._count += len(events)
 
     def settle(self, most_s: float = 2.0) -> None:
-        """Wait until what is in the ring now has been read."""
+        """Wait until what is in the ring now has been read and written."""
         rounds, end = self._rounds + 2, time.monotonic() + most_s
         while self._rounds < rounds or self._programs.events.fill > 0:
             if time.monotonic() > end or not self._reader.is_alive():
                 return
             time.sleep(0.005)
+        self._drain()
 
     def finish(self, ended: int) -> None:
         """Write all that was read, and the spans that are open at `ended` (ns, CLOCK_MONOTONIC).
@@ -170,6 +174,16 @@ class Pipeline:
             self._writing = False
             self._change.notify_all()
         self._worker.join()
+
+    def _drain(self) -> None:
+        """Wait until all that was read is written: who asks the kernel side for what is still open
+        must not be told what the end of a process, read but not dealt with, has closed."""
+        with self._change:
+            self._set_aside()
+            while (self._count or self._at_work) and self.failure is None:
+                if not self._worker.is_alive():
+                    return
+                self._change.wait(0.1)
 
     # The reading thread
 
@@ -253,6 +267,7 @@ class Pipeline:
             batch = self._waiting.popleft() if self._waiting else self._buffer.take()
             stacks, self._new_stacks = self._new_stacks, []
             self._count -= len(batch)
+            self._at_work = bool(len(batch))
             self._change.notify_all()
         self._name(stacks)
         if len(batch):
@@ -262,6 +277,9 @@ class Pipeline:
                 self._tap.opened(opened, self._clock.offset_ns)
             self._write_events(events, added)
             self._spans.drop_old()
+            with self._change:
+                self._at_work = False
+                self._change.notify_all()
         self._write_stacks(self._symbolizer.take())
 
     def _write_events(self, events: Events, added: npt.NDArray[np.void]) -> None:
