@@ -58,13 +58,14 @@ def answer(
     timeline: Callable[[], Timeline],
     other: Callable[[str], Totals] | None = None,
 ) -> Answer:
-    """Compute the rows of a view. `other`: opens another recording's totals, by its folder."""
+    """Compute the rows of a view. `timeline`: makes its strips; `other`: opens another recording's
+    totals, by its folder."""
     begin, end = span_of(view.window, totals.began, totals.now)
-    if view.panel is Panel.TIMELINE:
-        return Answer(timeline(), None, begin * 10**9, end * 10**9)
     if view.panel is Panel.NOTHING:
         return Answer(None, None, begin * 10**9, end * 10**9)
     try:
+        if view.panel is Panel.TIMELINE:
+            return Answer(timeline(), None, begin * 10**9, end * 10**9)
         parts = _parts(totals, view, other)
     except StacksError as error:
         return Answer(None, None, begin * 10**9, end * 10**9, str(error))

@@ -69,15 +69,23 @@ def of_side(view: View, side: Side) -> View:
 def narrowing(view: View, *, kinds: bool) -> Narrowing | None:
     """The view's filter for all that asks a recording; None: it lets all pass. `kinds`: only what
     the view counts is asked for, too."""
-    wanted = filter_conditions(view) + (kind_conditions(view) if kinds else [])
-    given = " and ".join(wanted)
-    events = f"select * from all_events e where {given}" if given else ""  # noqa: S608  # literals
+    events = _select(filter_conditions(view) + (kind_conditions(view) if kinds else []))
     stacks = {
         StackPart.BOTH: "",
         StackPart.USER: "select * from user_stacks",
         StackPart.KERNEL: "select * from kernel_stacks",
     }[view.stack_part]
     return Narrowing(events, stacks) if events or stacks else None
+
+
+def passing_events(view: View) -> str:
+    """The events, of all kinds, that the view's filter, process and thread let pass; empty: all."""
+    return _select(filter_conditions(view))
+
+
+def _select(conditions: list[str]) -> str:
+    given = " and ".join(conditions)
+    return f"select * from all_events e where {given}" if given else ""  # noqa: S608  # literals
 
 
 @dataclass(frozen=True, slots=True)

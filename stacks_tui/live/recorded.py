@@ -20,6 +20,7 @@ from stacks_tui.enrich.events import STATES
 from stacks_tui.enrich.processes import ProcessRow
 from stacks_tui.kinds import Kind
 from stacks_tui.live.cells import NONE, Cells
+from stacks_tui.live.filter_sql import passing_events
 from stacks_tui.live.instances import SpanSlice
 from stacks_tui.live.names import Names
 from stacks_tui.live.recorded_spans import read_spans
@@ -27,7 +28,8 @@ from stacks_tui.live.rhythm import KINDS, MOST_STEPS, strips
 from stacks_tui.live.snapshot import Gap, Timeline
 from stacks_tui.live.stacks import Place, StackTable
 from stacks_tui.live.totals import STEPS, Past
-from stacks_tui.live.view import Instance
+from stacks_tui.live.view import Instance, View
+from stacks_tui.store.queries import load_query
 from stacks_tui.store.reader import Recording
 
 Ints = npt.NDArray[np.int64]
@@ -53,7 +55,7 @@ class RecordedTotals:
         self.stacks = StackTable() if stacks is None else stacks
         self._loaded = np.zeros(0, np.uint64)
         self._cells: dict[tuple[object, ...], tuple[Cells, Ints]] = {}
-        self._steps: dict[tuple[int, int, int], Ints] = {}
+        self._steps: dict[tuple[int, int, int, str], Ints] = {}
         self._names: Names | None = None
         self._slices: dict[tuple[int, int, bool], SpanSlice] = {}
         self._spans: dict[str, int] = {}
@@ -132,19 +134,28 @@ class RecordedTotals:
             np.add.at(row, step[inside], values[inside])
         return Past(step_s, sums[0], sums[1], sums[2])
 
-    def timeline(self) -> Timeline:
-        """The strips of all kinds, over the whole recording."""
+    def timeline(self, view: View | None = None) -> Timeline:
+        """The strips of all kinds, over the whole recording; of what passes this view's filter.
+
+        Raises:
+            StacksError: the filter is wrong, or as `Recording.table`.
+        """
+        passing = "" if view is None else passing_events(view)
         step_s = 1
         while (self.now + 1 - self.began) > MOST_STEPS * step_s:
             step_s *= 2
-        steps = self.steps(self.began * _S, (self.now + 1) * _S, step_s * _S)
+        steps = self.steps(self.began * _S, (self.now + 1) * _S, step_s * _S, passing)
         return Timeline(self.began * _S, step_s, tuple(strips(steps)), self._gaps())
 
-    def steps(self, begin: int, end: int, step: int) -> Ints:
-        """(events, ns, amounts) × kind × step; times in ns."""
-        key = (begin, end, step)
+    def steps(self, begin: int, end: int, step: int, passing: str = "") -> Ints:
+        """(events, ns, amounts) × kind × step; times in ns. `passing`: a SELECT of the events that
+        count; empty: all."""
+        key = (begin, end, step, passing)
         if key not in self._steps:
-            table = self._recording.ask("screen/steps", begin=begin, end=end, step=step)
+            query = load_query("screen/steps").sql
+            if passing:
+                query = f"with events as ({passing})\n{query}"
+            table = self._recording.table(query, begin=begin, end=end, step=step)
             found = np.zeros((3, KINDS, max(1, -(-(end - begin) // step))), np.int64)
             kinds, at = _kinds(table.column("kind")), _ints(table.column("step"))
             for row, name in zip(found, ("count", "duration", "amount"), strict=True):

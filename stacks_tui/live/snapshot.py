@@ -337,7 +337,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Strips over the whole recording; not filtered, for they are what a span is brushed on."""
+    """Strips over the whole recording, whatever the window: a span is brushed on them."""
 
     begin: int
     """ns since the Unix epoch, of the first step."""

@@ -191,6 +191,11 @@ class View:
     """Both set: a comparison (table, tree, flame): `own`, `total` … are A's, `b_own` … B's."""
 
     @property
+    def narrows(self) -> bool:
+        """Not everything that happens passes."""
+        return bool(self.filter.strip() or self.tgid or self.pid)
+
+    @property
     def compares(self) -> bool:
         """Two sides are asked for."""
         return self.a is not None and self.b is not None

@@ -159,7 +159,7 @@ class _Player:
         Raises:
             StacksError: the recording is damaged, or the query was interrupted.
         """
-        found = answer(self._totals, view, self._totals.timeline, self._other)
+        found = answer(self._totals, view, lambda: self._totals.timeline(view), self._other)
         return self._around(found, view)
 
     def failed(self, view: View, note: str) -> Snapshot:

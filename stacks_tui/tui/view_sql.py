@@ -18,7 +18,7 @@ _NO_PYTHON = f"[{{'name': '{NO_PYTHON}', 'module': ''}}]"
 def sql_of(view: View, begin: int, end: int) -> str:
     """The query; what it can't say is said in a comment."""
     if view.panel is Panel.TIMELINE:
-        return _timeline()
+        return _timeline(view)
     if view.panel is Panel.PROCESSES:
         return _processes(view, begin, end)
     if view.panel is Panel.LEDGER:
@@ -232,12 +232,17 @@ def _histogram(view: View) -> list[str]:
     ]
 
 
-def _timeline() -> str:
-    return (
-        "-- sums by second and kind\n"
-        "select timestamp // 1000000000 as second, kind, count(*) as events,\n"
-        "       sum(duration) as duration_ns, sum(amount) as amount, sum(delta) as delta\n"
-        "from events group by all order by second, kind"
+def _timeline(view: View) -> str:
+    wanted = filter_sql.filter_conditions(view)
+    return "\n".join(
+        [
+            "-- sums by second and kind",
+            "select e.timestamp // 1000000000 as second, e.kind, count(*) as events,",
+            "       sum(e.duration) as duration_ns, sum(e.amount) as amount, sum(e.delta) as delta",
+            "from events e",
+            *(["where " + "\n  and ".join(wanted)] if wanted else []),
+            "group by all order by second, kind",
+        ]
     )
 
 

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 
 from stacks_tui.config import Config
 from stacks_tui.live.snapshot import Table as TableRows
+from stacks_tui.live.snapshot import Timeline
 from stacks_tui.live.view import View
 from stacks_tui.session.playback import RecordingSource
 from stacks_tui.session.protocol import Start
@@ -83,6 +84,30 @@ def test_the_table_its_sql_and_its_total_agree(tab: str, group: str) -> None:
             assert by_label[row.label] == sum(
                 one.own for one in rows.rows if one.label == row.label
             ), row.label
+
+
+def test_the_timeline_shows_what_passes_the_filter() -> None:
+    app = app_of()
+    counted: list[dict[str, int]] = []
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("t", "slash", *"thread:bookkeeper", "enter")
+        await settle(pilot, app)
+        snap = app.main.shown
+        assert snap is not None
+        assert isinstance(snap.rows, Timeline)
+        assert snap.view.filter == "thread:bookkeeper"
+        counted.append({strip.kind: sum(strip.counts) for strip in snap.rows.strips})
+        await pilot.press("slash", *"nowhere", "enter")
+        await until(pilot, lambda: "nothing passes the filter" in text_of(app))
+
+    on_screen(app, steps)
+    with open_recording(RECORDING) as recording:
+        rows = recording.table(
+            "select kind, count(*) as n from events where thread = 'bookkeeper' group by kind"
+        ).to_pylist()
+    assert counted == [{row["kind"]: row["n"] for row in rows}]
+    assert rows
 
 
 def test_sql_answers_and_reads_no_file() -> None:

@@ -12,9 +12,12 @@ from live_events import OFFSET, story, write_story
 from store_rows import me
 
 from stacks_tui.enrich.processes import ProcessRow
+from stacks_tui.kinds import Kind
 from stacks_tui.live.answers import answer
+from stacks_tui.live.measures import TABS as TABS_KINDS
+from stacks_tui.live.measures import kind_value
 from stacks_tui.live.recorded import RecordedTotals
-from stacks_tui.live.snapshot import Graph, Histogram, Processes, Table
+from stacks_tui.live.snapshot import Graph, Histogram, Processes, Table, Timeline
 from stacks_tui.live.view import ALL, Group, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.python.shown import Shown
 from stacks_tui.store.reader import Recording, open_recording
@@ -71,7 +74,7 @@ def key_of(path: list[dict[str, str]]) -> str:
 
 def both(recording: Recording, totals: RecordedTotals, view: View) -> tuple[Any, list[Any]]:
     view = replace(view, top=EVERY)
-    found = answer(totals, view, totals.timeline)
+    found = answer(totals, view, lambda: totals.timeline(view))
     assert not found.note
     return found.rows, recording.table(sql_of(view, found.begin, found.end)).to_pylist()
 
@@ -207,6 +210,70 @@ def test_comparisons(recording: Recording, totals: RecordedTotals, group: Group)
     told = sorted((row["value"], row["b_value"]) for row in asked)
     assert told == sorted((row.own, row.b_own) for row in table.rows)
     assert sum(row["b_value"] for row in asked) == table.b_total > 0
+
+
+def strips_of(totals: RecordedTotals, view: View) -> dict[tuple[int, str], tuple[int, int]]:
+    """(second, kind) → (events, value), where there were events."""
+    found = answer(totals, view, lambda: totals.timeline(view)).rows
+    assert isinstance(found, Timeline) and found.step_s == 1
+    return {
+        (found.begin // 10**9 + at, strip.kind): (count, value)
+        for strip in found.strips
+        for at, (count, value) in enumerate(zip(strip.counts, strip.values, strict=True))
+        if count
+    }
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(),
+        View(tgid=1002),
+        View(tgid=1002, pid=10021, filter="!read"),
+        View(shown=Shown.NATIVE, filter="frame:EvalFrame"),
+        *(View(filter=terms) for terms in FILTERS),
+    ],
+)
+def test_timelines(recording: Recording, totals: RecordedTotals, view: View) -> None:
+    view = replace(view, panel=Panel.TIMELINE)
+    _, asked = both(recording, totals, view)
+    told = {}
+    for row in asked:
+        kind = next(kind for kind in Kind if kind.label == row["kind"])
+        amount = int((row["delta"] if kind is Kind.RSS else row["amount"]) or 0)
+        told[int(row["second"]), row["kind"]] = (
+            row["events"],
+            kind_value(kind, int(row["duration_ns"]), amount),
+        )
+    assert strips_of(totals, view) == told
+    assert told
+
+
+@pytest.mark.parametrize(
+    "view", [View(tgid=1002, pid=10021, filter="!read"), *(View(filter=terms) for terms in FILTERS)]
+)
+def test_a_timeline_counts_the_events_that_the_table_counts(
+    totals: RecordedTotals, view: View
+) -> None:
+    counted: dict[str, int] = {}
+    for (_, label), (count, _) in strips_of(totals, replace(view, panel=Panel.TIMELINE)).items():
+        counted[label] = counted.get(label, 0) + count
+    for tab in TABS:
+        for kind in TABS_KINDS[tab].kinds:
+            asked = replace(
+                view, tab=tab, measure=Measure.COUNT, kinds=(kind.label,), window=ALL, top=EVERY
+            )
+            table = answer(totals, asked, totals.timeline).rows
+            assert isinstance(table, Table)
+            assert sum(row.count for row in table.rows) == counted.get(kind.label, 0)
+    assert sum(counted.values())
+
+
+def test_a_wrong_filter_is_told_in_place_of_the_timeline(totals: RecordedTotals) -> None:
+    view = View(panel=Panel.TIMELINE, filter="/(/")
+    found = answer(totals, view, lambda: totals.timeline(view))
+    assert found.rows is None
+    assert "no regular expression" in found.note
 
 
 def test_recursion_counts_once_and_nothing_is_cut(

@@ -172,10 +172,19 @@ def draw_rows(screen: MainScreen, snap: Snapshot) -> None:
         what = found.by or "nothing here differs in size: choose blocked, VFS, block, net"
         shown = distribution.lines(found, width)
         table.show(distribution.columns(found, width), shown, empty=what)
-    elif isinstance(found, Timeline):
-        screen.query_one(TimelineStrip).show(found)
+    elif isinstance(found, Timeline) or view.panel is Panel.TIMELINE:
+        by_second = found if isinstance(found, Timeline) else None
+        screen.query_one(TimelineStrip).show(by_second, _no_strips(snap))
     elif snap.note:
         screen.chosen().show((), (), sort, empty=_empty(screen, snap))
+
+
+def _no_strips(snap: Snapshot) -> str:
+    if snap.note:
+        return text.printable(snap.note)
+    return (
+        "nothing passes the filter; esc drops it" if snap.view.narrows else "nothing recorded yet"
+    )
 
 
 def draw_tree(screen: MainScreen, graph: Graph) -> None:

@@ -66,16 +66,19 @@ class TimelineStrip(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # as every widget has it
         super().__init__(id=id)
         self._timeline: Timeline | None = None
+        self._empty = ""
+        """What is said where there is none."""
         self._at = -1
         """Column of the cursor; -1: the last."""
         self._from: int | None = None
         self._look = Looks(self, self.LOOKS)
 
-    def show(self, timeline: Timeline) -> None:
-        """Show these strips."""
-        if timeline != self._timeline:
-            self._timeline = timeline
-            self.virtual_size = Size(0, _TOP + len(timeline.strips) * self._rows())
+    def show(self, timeline: Timeline | None, empty: str = "") -> None:
+        """Show these strips; `empty`: what is said where there are none."""
+        if (timeline, empty) != (self._timeline, self._empty):
+            self._timeline, self._empty = timeline, empty
+            strips = len(timeline.strips) if timeline is not None else 0
+            self.virtual_size = Size(0, _TOP + strips * self._rows())
             self.refresh()
 
     @property
@@ -142,7 +145,7 @@ class TimelineStrip(ScrollView, can_focus=True):
 
     def _head(self) -> str:
         if self._timeline is None or not self._timeline.strips:
-            return " nothing recorded yet"
+            return f" {self._empty}"
         cursor = self._cursor()
         here = self.span(cursor if self._from is None else self._from, cursor)
         origin = self._timeline.begin
