@@ -134,18 +134,21 @@ class RecordedTotals:
             np.add.at(row, step[inside], values[inside])
         return Past(step_s, sums[0], sums[1], sums[2])
 
-    def timeline(self, view: View | None = None) -> Timeline:
+    def timeline(self, view: View | None = None, written: int = 0) -> Timeline:
         """The strips of all kinds, over the whole recording; of what passes this view's filter.
+        `written`: ns, where it is still recorded: they go only up to there.
 
         Raises:
             StacksError: the filter is wrong, or as `Recording.table`.
         """
         passing = "" if view is None else passing_events(view)
+        end = max(self.began, written // _S) if written else self.now + 1
         step_s = 1
-        while (self.now + 1 - self.began) > MOST_STEPS * step_s:
+        while (end - self.began) > MOST_STEPS * step_s:
             step_s *= 2
-        steps = self.steps(self.began * _S, (self.now + 1) * _S, step_s * _S, passing)
-        return Timeline(self.began * _S, step_s, tuple(strips(steps)), self._gaps())
+        steps = self.steps(self.began * _S, end * _S, step_s * _S, passing)
+        until = end * _S if written else 0
+        return Timeline(self.began * _S, step_s, tuple(strips(steps)), self._gaps(), until)
 
     def steps(self, begin: int, end: int, step: int, passing: str = "") -> Ints:
         """(events, ns, amounts) × kind × step; times in ns. `passing`: a SELECT of the events that

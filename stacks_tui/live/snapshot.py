@@ -345,6 +345,8 @@ class Timeline:
     """Seconds per value."""
     strips: tuple[Strip, ...]
     gaps: tuple[Gap, ...] = ()
+    until: int = 0
+    """ns: what came later is not in them yet; 0: they have all that is counted."""
 
 
 @dataclass(frozen=True, slots=True)

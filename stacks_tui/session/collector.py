@@ -22,6 +22,7 @@ from stacks_tui.errors import StacksError
 from stacks_tui.kinds import parse_program
 from stacks_tui.live.answers import answer
 from stacks_tui.live.model import LiveModel
+from stacks_tui.live.snapshot import Timeline
 from stacks_tui.live.view import Panel, View
 from stacks_tui.owner import invoking_user
 from stacks_tui.session.archive import Archive
@@ -210,7 +211,11 @@ class Collector:
         if view.instance is not None and view.panel in _OF_INSTANCES:
             view, found = archive.answer(view)
         else:
-            found = answer(model.view(), view, lambda: model.timeline(header.gaps()))
+
+            def timeline() -> Timeline:
+                return archive.timeline(view) if view.narrows else model.timeline(header.gaps())
+
+            found = answer(model.view(), view, timeline)
         status = session.status()
         for note in status.notes:
             self._outbox.send(Note(note))

@@ -20,7 +20,7 @@ from stacks_tui.capture.targets import Targets
 from stacks_tui.kinds import parse_programs
 from stacks_tui.live.answers import answer
 from stacks_tui.live.recorded import RecordedTotals
-from stacks_tui.live.snapshot import Collecting, Processes, Snapshot, Table
+from stacks_tui.live.snapshot import Collecting, Processes, Snapshot, Table, Timeline
 from stacks_tui.live.view import ALL, Group, Panel, Tab, View
 from stacks_tui.session.options import RecordOptions
 from stacks_tui.session.playback import RecordingSource
@@ -205,6 +205,36 @@ def test_the_last_live_rows_and_the_reopened_ones_are_equal(tmp_path: Path) -> N
         for view in views:
             assert answer(reopened, view, reopened.timeline).rows == live[view].rows
         assert recording.table("select count(*)::int as n from events").to_pylist()[0]["n"] >= total
+
+
+def test_a_filtered_timeline_is_of_what_is_written(tmp_path: Path) -> None:
+    directory = tmp_path / "recording"
+    both = worker(), worker()
+    with both[0] as first, both[1] as second:
+        view = View(panel=Panel.TIMELINE, tgid=second.pid)
+        with collecting(start(directory, "vfs:u", (first.pid, second.pid))) as source:
+            until(source, Opened)
+            first.write(300)
+            second.write(40)
+            source.post(SetView(view))
+
+            def writes(one: Snapshot) -> int:
+                strips = one.rows.strips if isinstance(one.rows, Timeline) else ()
+                return sum(sum(strip.counts) for strip in strips if strip.kind == "vfs_write")
+
+            live = until(source, Snapshot, lambda one: writes(one) >= 40)
+            source.post(Stop())
+            until(source, Ended)
+    assert isinstance(live.rows, Timeline)
+    assert live.view == view and 0 < live.rows.until < live.time
+    with open_recording(directory) as recording:
+        (row,) = recording.table(
+            "select count(*)::int as n from events where kind = 'vfs_write' and tgid = $tgid"
+            " and timestamp < $until::ubigint",
+            tgid=second.pid,
+            until=live.rows.until,
+        ).to_pylist()
+    assert writes(live) == row["n"] < 300
 
 
 def test_programs_go_on_and_off_and_the_gap_is_told(tmp_path: Path) -> None:

@@ -186,8 +186,10 @@ class Scene:
                 return Histogram("ns", (0,) * 10 + (5, 80, 200, 10, 0, 1), by="blocked time")
             case Panel.TIMELINE:
                 values = tuple(at % 7 * 1000 for at in range(self.seconds))
+                until = BEGAN + (self.seconds - 4) * SECOND if view.narrows and self.live else 0
                 return Timeline(BEGAN, 1, (Strip("profile", "ns", values, values),
-                                           Strip("wait", "ns", values[::-1], values)))  # fmt: skip
+                                           Strip("wait", "ns", values[::-1], values)),
+                                until=until)  # fmt: skip
             case _:
                 return None
 

@@ -357,6 +357,22 @@ def test_brushing_by_keys_and_mouse_sets_the_window() -> None:
     on_screen(app, steps)
 
 
+def test_a_filtered_timeline_says_how_far_it_goes() -> None:
+    scene = Scene()
+    app = live_app(scene)
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("t")
+        await until(pilot, lambda: "arrows move" in text_of(app))
+        assert " s ago" not in text_of(app)
+        await pilot.press("slash", *"main", "enter")
+        await until(pilot, lambda: "up to 4 s ago" in text_of(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: " s ago" not in text_of(app))
+
+    on_screen(app, steps)
+
+
 def test_marks_compare_two_windows() -> None:
     scene = Scene()
     app = live_app(scene)

@@ -174,7 +174,8 @@ def draw_rows(screen: MainScreen, snap: Snapshot) -> None:
         table.show(distribution.columns(found, width), shown, empty=what)
     elif isinstance(found, Timeline) or view.panel is Panel.TIMELINE:
         by_second = found if isinstance(found, Timeline) else None
-        screen.query_one(TimelineStrip).show(by_second, _no_strips(snap))
+        until = _strips_until(by_second, snap)
+        screen.query_one(TimelineStrip).show(by_second, _no_strips(snap), until)
     elif snap.note:
         screen.chosen().show((), (), sort, empty=_empty(screen, snap))
 
@@ -185,6 +186,13 @@ def _no_strips(snap: Snapshot) -> str:
     return (
         "nothing passes the filter; esc drops it" if snap.view.narrows else "nothing recorded yet"
     )
+
+
+def _strips_until(found: Timeline | None, snap: Snapshot) -> str:
+    """What is filtered while it is recorded lacks the newest seconds."""
+    if found is None or not found.until:
+        return ""
+    return f"up to {max(0, snap.time - found.until) // 10**9} s ago"
 
 
 def draw_tree(screen: MainScreen, graph: Graph) -> None:

@@ -68,15 +68,18 @@ class TimelineStrip(ScrollView, can_focus=True):
         self._timeline: Timeline | None = None
         self._empty = ""
         """What is said where there is none."""
+        self._until = ""
+        """Up to when it goes, where that is not now."""
         self._at = -1
         """Column of the cursor; -1: the last."""
         self._from: int | None = None
         self._look = Looks(self, self.LOOKS)
 
-    def show(self, timeline: Timeline | None, empty: str = "") -> None:
-        """Show these strips; `empty`: what is said where there are none."""
-        if (timeline, empty) != (self._timeline, self._empty):
-            self._timeline, self._empty = timeline, empty
+    def show(self, timeline: Timeline | None, empty: str = "", until: str = "") -> None:
+        """Show these strips; `empty`: what is said where there are none; `until`: up to when they
+        go, where that is not now."""
+        if (timeline, empty, until) != (self._timeline, self._empty, self._until):
+            self._timeline, self._empty, self._until = timeline, empty, until
             strips = len(timeline.strips) if timeline is not None else 0
             self.virtual_size = Size(0, _TOP + strips * self._rows())
             self.refresh()
@@ -144,14 +147,15 @@ class TimelineStrip(ScrollView, can_focus=True):
         return self._line(at, rows - 1 - row, rows, width)
 
     def _head(self) -> str:
+        until = f"{self._until} · " if self._until else ""
         if self._timeline is None or not self._timeline.strips:
-            return f" {self._empty}"
+            return f" {until}{self._empty}"
         cursor = self._cursor()
         here = self.span(cursor if self._from is None else self._from, cursor)
         origin = self._timeline.begin
         where = words.window_name(here, 0, origin)
         if self._from is None:
-            return f" at {where} · arrows move · enter begins a span · drag brushes one"
+            return f" {until}at {where} · arrows move · enter begins a span · drag brushes one"
         return f" {where} · enter makes it the window of every view · esc drops it"
 
     def _axis(self, width: int) -> RenderedStrip:
