@@ -6,7 +6,6 @@ says wrongly is told with file, key and the nearest name that exists.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import tomllib
@@ -18,7 +17,7 @@ from typing import Any
 import platformdirs
 
 from stacks_tui.errors import UsageError
-from stacks_tui.owner import APPLICATION, User, open_file
+from stacks_tui.owner import APPLICATION, User, read_text
 
 FILE = "config.toml"
 _LARGEST = 1 << 16
@@ -77,14 +76,9 @@ def _read(path: Path, user: User) -> str:
     """The file's text, never through a link, and only of a file that is the user's or root's."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = open_file(folder, path.name)
+        return read_text(folder, path.name, user, _LARGEST)
     finally:
         os.close(folder)
-    with contextlib.closing(os.fdopen(fd, "rb")) as file:
-        status = os.fstat(fd)
-        if status.st_uid not in (user.uid, 0) or status.st_size > _LARGEST:
-            raise PermissionError(1, "it is another user's, or larger than 64 KiB")
-        return file.read(_LARGEST).decode("utf-8")
 
 
 def parse(text: str, name: str = FILE) -> Config:

@@ -121,6 +121,22 @@ def ensure_directory(path: Path, user: User) -> int:
         return _walk(path, user)
 
 
+def open_directory(path: Path, user: User) -> int:
+    """Open a folder that is there, for reading.
+
+    Returns:
+        A descriptor of the folder; the caller closes it.
+
+    Raises:
+        OSError: as open(2); EPERM where we are root and it, or a part of the way to it, is neither
+            root's nor the user's, or a link of the user leads to what is not the user's.
+    """
+    try:
+        return _walk(path, user, make=False)
+    except UsageError as error:
+        raise PermissionError(errno.EPERM, "it leads through another user's folder") from error
+
+
 def create_directory(path: Path, user: User) -> int:
     """Make a new folder for this user, with its parents; an empty one of theirs will do.
 
@@ -181,6 +197,24 @@ def open_file(dir_fd: int, name: str) -> int:
     return fd
 
 
+def read_text(dir_fd: int, name: str, user: User, most_bytes: int) -> str:
+    """The text of a small file in an open folder: the user's or root's, never through a link.
+
+    Raises:
+        OSError: as `open_file`; EPERM for another user's, EFBIG for a larger one.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    fd = open_file(dir_fd, name)
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if status.st_uid not in (user.uid, 0):
+            raise PermissionError(errno.EPERM, "it is another user's", name)
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 10} KiB", name)
+    return content.decode("utf-8")
+
+
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Turn what the system says about a path into one line."""
@@ -208,8 +242,8 @@ def _reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
-def _walk(path: Path, user: User) -> int:
-    """A descriptor of the folder `path`; what lacks is made."""
+def _walk(path: Path, user: User, *, make: bool = True) -> int:
+    """A descriptor of the folder `path`; `make`: what lacks is made."""
     full = Path(os.path.abspath(path))  # noqa: PTH100 - links are followed below
     parts = deque(full.parts[1:])
     links = 0
@@ -221,6 +255,8 @@ def _walk(path: Path, user: User) -> int:
             try:
                 child = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
             except FileNotFoundError:
+                if not make:
+                    raise
                 if by_link:
                     _check_by_link(at, user, full)
                 child = _make(part, at, user)

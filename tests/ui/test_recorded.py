@@ -134,6 +134,35 @@ def test_sql_answers_and_reads_no_file() -> None:
     on_screen(app, steps, WIDE)
 
 
+def test_a_query_of_the_users_own_is_offered_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "stacks-tui" / "queries"
+    folder.mkdir(parents=True)
+    (folder / "by [red]cpu.sql").write_text("-- Which CPUs?\nselect 40 + 2 as cpus")
+    (folder / "odd.sql").write_bytes(b"\xff")
+    app = app_of()
+
+    async def steps(pilot: Pilot[Left]) -> None:
+        await pilot.press("colon")
+        prompt = app.main.query_one(SqlPrompt)
+        table = prompt.query_one("#sql_rows", Table)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: "queries/by [red]cpu" in text_of(app))
+        shown = text_of(app)
+        assert "Which CPUs?" in shown
+        assert shown.index("live/top_stacks") < shown.index("queries/by") < shown.index("table/")
+        await pilot.press(*"queries/", "enter")
+        await until(pilot, lambda: "odd.sql' is left out: it is not UTF-8" in text_of(app))
+        await pilot.press("ctrl+j")
+        await until(pilot, lambda: table.lines)
+        assert table.lines[0].cells == ("42",)
+
+    on_screen(app, steps, WIDE)
+
+
 def test_a_long_query_is_stopped_and_never_holds_up_the_screen() -> None:
     app = app_of()
 

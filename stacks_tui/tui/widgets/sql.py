@@ -275,18 +275,26 @@ class SqlPrompt(Vertical):
             self.query_one(QueryArea).load_text(self._history[self._back])
 
     def choose_saved(self) -> None:
-        """Choose among the query files that ask nothing but what a view can fill in."""
+        """Choose among the query files that ask nothing but what a view can fill in, and the
+        user's own."""
+        from stacks_tui.owner import invoking_user
         from stacks_tui.store.queries import load_query, query_names
+        from stacks_tui.tui.saved import saved_queries
 
-        options = []
-        for name in (*query_names("live"), *query_names("table")):
-            query = load_query(name)
-            options.append(Option(name, name, query.question))
+        mine = saved_queries(invoking_user())
+        live, tables = (
+            [load_query(name) for name in query_names(room)] for room in ("live", "table")
+        )
+        queries = {one.name: one for one in (*live, *mine.queries, *tables)}
+        options = [Option(name, name, one.question) for name, one in queries.items()]
 
         def take(name: object) -> None:
             if isinstance(name, str):
-                self.put(load_query(name).sql)
+                self.put(queries[name].sql)
 
+        if mine.left_out:
+            more = f" (and {len(mine.left_out) - 1} more)" if len(mine.left_out) > 1 else ""
+            self._say(text.printable(mine.left_out[0]) + more, "warn")
         self.app.push_screen(Choose("saved queries", options, narrow=True), take)
 
     def save(self) -> None:
