@@ -50,10 +50,43 @@ async def sleeps():
         await asyncio.sleep(0)
     return (time.perf_counter() - begin) / 50_000 * 1e9
 
+def switches(*names):
+    # there and back, with a span of each name open on both sides
+    def run():
+        opened = [span(name).enter() for name in names]
+        while True:
+            main.switch()
+    main = greenlet.getcurrent()
+    other = greenlet.greenlet(run)
+    other.switch()
+    opened = [span(name).enter() for name in names]
+    switch, begin = other.switch, time.perf_counter()
+    for _ in range(20_000):
+        switch()
+    took = time.perf_counter() - begin
+    for one in opened:
+        one.close()
+    return took / 40_000 * 1e9
+
+def least(*names):
+    return min(switches(*names) for _ in range(15))
+
+try:
+    import greenlet
+except ImportError:
+    greenlet = None
+alone = greenlet and least()
 bare, wrapped = (min(drive(one()) for _ in range(7)) for one in (long, lambda: steps(long(), "x")))
 plain = min(asyncio.run(sleeps()) for _ in range(5))
 tracing_stacks.init()
 carried = min(asyncio.run(sleeps()) for _ in range(5))
+with span("from here on greenlets are followed"):
+    pass
+green = {
+    "a switch of greenlets, without `init()`": alone,
+    "the same with it, no span open": least(),
+    "the same with it, a span open in both": least("x"),
+} if greenlet else {}
 print(json.dumps({
     "`with span(\"x\")`: enter, exit, close": best("with span('x'): pass"),
     "the same with id and amount": best("with span('x', id=7, amount=4096): pass"),
@@ -61,6 +94,7 @@ print(json.dumps({
     "a coroutine's step: what the wrapper adds": wrapped - bare,
     "a whole step of asyncio, `sleep(0)`": carried,
     "the same without `init()`": plain,
+    **green,
 }))
 """
 

@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-SOURCES = ["module", "span", "bound", "stack", "steps", "awaits"]
+SOURCES = ["module", "span", "bound", "stack", "steps", "awaits", "greenlets"]
 
 setup(
     ext_modules=[

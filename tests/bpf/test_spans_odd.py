@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SCENARIOS = {
     "held_by_tasks": {},
     "fork_in_a_task": {},
     "another_interpreter": {},
+    "greenlets": {},
+    "gevents": {},
 }
 
 
@@ -89,6 +92,32 @@ def test_odd_programs(tmp_path: Path, scenario: str) -> None:
     tgids = sorted({span["tgid"] for span in recorded.truth["spans"]})
     assert outside(recorded, tgids) == recorded.truth["outside_bytes"] + truth_bytes(recorded)
     assert recorded.manifest.status.totals.spans == SCENARIOS[scenario]
+
+
+SAMPLES = """
+select trace_name as span, regexp_extract(frames[1].module, 'libz|zlib|libcrypto|hashlib') as work
+from events e join stacks s on s.id = e.ustack where kind = 'profile' group by all
+"""
+
+
+def test_the_work_of_greenlets_is_in_their_own_spans(tmp_path: Path) -> None:
+    recorded = odd(tmp_path, "gevents", "u")
+    spans = recorded.truth["spans"]
+    found = defaultdict(set)
+    for row in recorded.rows(SAMPLES):
+        found[row["work"]].add(row["span"])
+    assert {"green 0", "inner 0"} == found["libz"] | found["zlib"]
+    assert {"green 1", "inner 1"} == found["libcrypto"] | found["hashlib"]
+    # the stack at an exit would be that of the greenlet that comes next
+    exits = recorded.rows(
+        "select span_id, ustack is not null as stack, count(*)::bigint as n from events "
+        "where kind = 'trace_exit' group by all"
+    )
+    inner = {span["span_id"] for span in spans if span["name"].startswith("inner")}
+    assert {(row["span_id"], row["n"]) for row in exits if row["stack"]} == {
+        (span_id, 1) for span_id in inner
+    }
+    assert recorded.manifest.status.totals.spans == {}
 
 
 AWAITS = """

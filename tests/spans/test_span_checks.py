@@ -1,4 +1,4 @@
-"""What spans mean to the program itself: `py_checks.py`, under each CPython that is here."""
+"""What spans mean to the program itself: `…_checks.py`, under each CPython that is here."""
 
 from __future__ import annotations
 
@@ -12,31 +12,39 @@ from pathlib import Path
 import pytest
 from span_programs import SOURCES, environ, folder, installed, pythons
 
-CHECKS = SOURCES / "py_checks.py"
-NAMES = re.findall(r"^def (check_\w+)", CHECKS.read_text(), re.MULTILINE)
+CHECKS = ("py_checks", "greenlet_checks")
+CASES = [
+    (checks, name)
+    for checks in CHECKS
+    for name in re.findall(
+        r"^def check_(\w+)", (SOURCES / f"{checks}.py").read_text(), re.MULTILINE
+    )
+]
 
 
 @functools.cache
-def results(python: Path, *flags: str) -> dict[str, str]:
+def results(python: Path, checks: str, *flags: str) -> dict[str, str]:
     """What each check came to; all of them run in one process."""
     with tempfile.NamedTemporaryFile(dir=folder(), suffix=".json") as file:
-        command = [str(python), "-W", "error::RuntimeWarning", str(CHECKS), *flags, file.name]
+        program = str(SOURCES / f"{checks}.py")
+        command = [str(python), "-W", "error::RuntimeWarning", program, *flags, file.name]
         subprocess.run(command, check=True, env=environ(), timeout=300)
         found: dict[str, str] = json.loads(Path(file.name).read_text())
         return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("checks", "name"), CASES, ids=[name for _, name in CASES])
 @pytest.mark.parametrize("flags", [(), ("--listened",)], ids=["unheard", "listened"])
 @pytest.mark.parametrize("python", pythons(), ids=lambda path: path.resolve().name)
-def test_check(python: Path, flags: tuple[str, ...], name: str) -> None:
-    result = results(python, *flags)[name]
+def test_check(python: Path, flags: tuple[str, ...], checks: str, name: str) -> None:
+    result = results(python, checks, *flags)[f"check_{name}"]
     if result.startswith("skipped: "):
         pytest.skip(result.removeprefix("skipped: "))
     assert result == "ok", result
 
 
-def test_the_extension_is_clean_under_sanitizers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", CHECKS)
+def test_the_extension_is_clean_under_sanitizers(tmp_path: Path, checks: str) -> None:
     libraries = []
     for name in ("libasan.so", "libubsan.so"):
         command = ["gcc", f"-print-file-name={name}"]
@@ -52,7 +60,8 @@ def test_the_extension_is_clean_under_sanitizers(tmp_path: Path) -> None:
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
-    command = [str(pythons()[0]), str(CHECKS), "--listened", str(tmp_path / "results")]
+    command = [str(pythons()[0]), str(SOURCES / f"{checks}.py")]
+    command += ["--listened", str(tmp_path / "results")]
     done = subprocess.run(
         command, env=environ(site) | variables, capture_output=True, text=True, timeout=600
     )

@@ -699,13 +699,13 @@ def check_without_the_extension_nothing_happens():
     subprocess.run([sys.executable, "-W", "error", "-c", ABSENT], check=True)
 
 
-def main():
+def main(checks):
     *flags, path = sys.argv[1:]
     results = {}
     tracing_stacks.init(locks=True)
     if flags:
         set_semaphores(1)
-    for name, check in list(globals().items()):
+    for name, check in list(checks.items()):
         if name.startswith("check_"):
             try:
                 check()
@@ -721,4 +721,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(globals())

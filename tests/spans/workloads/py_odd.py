@@ -5,6 +5,7 @@ The truth is that of py_spans.py.
 
 import asyncio
 import gc
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import zlib
 
 from py_spans import NULL, ZEROS, Noted, finish, main, more, pause, spin, take, told, write_outside
 
@@ -216,11 +218,62 @@ def greenlets(rounds=20):
             more["outside_bytes"] += 100
 
 
+def gevents(rounds=15):
+    """Two greenlets of gevent in each of three threads: one computes by zlib, one by hashlib."""
+    import gevent
+
+    work = (zlib.crc32, hashlib.sha256)
+
+    def burn(number, ms=5):
+        until = time.monotonic() + ms / 1000
+        while time.monotonic() < until:
+            work[number](ZEROS[: 1 << 16])
+
+    def run(number):
+        for n in range(rounds):
+            with Noted(f"green {number}", n) as outer:
+                outer.write(1000 * 10**number)
+                burn(number)
+                switch(outer)
+                with Noted(f"inner {number}", n, exit_stack=True) as inner:
+                    inner.write(n)
+                    burn(number)
+                    switch(outer, inner)
+                    inner.write(100 * 10**number)
+                outer.write(1)
+            write_outside(3)
+
+    def switch(*spans):
+        for one in spans:
+            one.suspended()
+        gevent.sleep(0.0001)
+        for one in spans:
+            one.resumed()
+
+    def wait():
+        with Noted("waits") as one:
+            one.write(50)
+            for green in [gevent.spawn(run, n) for n in range(2)]:
+                if not green.ready():
+                    one.suspended()
+                    green.join()
+                    one.resumed()
+                green.get()
+            one.write(5)
+
+    others = [threading.Thread(target=wait) for _ in range(2)]
+    for one in others:
+        one.start()
+    wait()
+    for one in others:
+        one.join()
+
+
 SCENARIOS = {
     function.__name__: function
     for function in (
         *(exec_inside, threads_end_with_the_process, signals, abandoned, held_by_tasks),
-        *(fork_in_a_task, deep_awaits, another_interpreter, greenlets),
+        *(fork_in_a_task, deep_awaits, another_interpreter, greenlets, gevents),
     )
 }
 

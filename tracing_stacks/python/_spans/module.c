@@ -5,7 +5,7 @@ static PyObject *py_current(PyObject *module, PyObject *ignored) { return PyLong
 
 static PyObject *py_in_steps(PyObject *module, PyObject *ignored)
 {
-    return PyBool_FromLong(stacks_in_steps());
+    return PyBool_FromLong(running != ground); /* a task, or what else has steps, runs on this thread */
 }
 
 static PyObject *py_semaphores(PyObject *module, PyObject *ignored)
@@ -33,6 +33,7 @@ static PyMethodDef methods[] = {
     {"in_steps", py_in_steps, METH_NOARGS, NULL},
     {"current", py_current, METH_NOARGS, NULL},
     {"listening", py_listening, METH_NOARGS, NULL},
+    {"follow_greenlets", py_follow_greenlets, METH_O, NULL},
     {"semaphores", py_semaphores, METH_NOARGS, NULL},
     {"forked", py_forked, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -45,7 +46,8 @@ PyMODINIT_FUNC PyInit__spans(void)
 {
     span_type = (PyTypeObject *)PyType_FromSpec(&span_spec);
     steps_type = (PyTypeObject *)PyType_FromSpec(&steps_spec);
-    if (!span_type || !steps_type || span_init() < 0 || bound_init() < 0 || awaits_init() < 0)
+    if (!span_type || !steps_type || span_init() < 0 || bound_init() < 0 || awaits_init() < 0 ||
+        greenlets_init() < 0)
         return NULL;
     if (stacks_init())
         return PyErr_SetString(PyExc_ImportError, "no key for a thread's spans is left"), NULL;

@@ -142,6 +142,7 @@ static PyObject *span_enter(Span *span, PyObject *ignored)
 {
     if (span->in)
         return PyErr_SetString(PyExc_RuntimeError, "this span is already entered"), NULL;
+    follow_greenlets();
     if (span->closed && !span->foreign) { /* used again: another span of the same name */
         span->span_id = next_id++;
         span->parent_id = current_id();

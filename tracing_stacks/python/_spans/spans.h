@@ -1,8 +1,8 @@
 /* What the parts of the extension share. CPython's stable ABI of 3.11, under the GIL.
  *
- * A thread has a stack of open spans, and so has each task, and each decorated generator. While one of
- * these runs, its stack is the thread's: what is open in it is entered when its step begins and exited
- * when the step ends. */
+ * A thread has a stack of open spans, and so has each task, each decorated generator and each greenlet.
+ * While one of these runs, its stack is the thread's: what is open in it is entered when its step begins
+ * and exited when the step ends. */
 #pragma once
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
@@ -28,9 +28,13 @@ struct Span {
     uint8_t bound; /* __enter__ or __exit__ has been looked up: see bound.c */
 };
 
+enum { A_GREENLET, A_GENERATOR, A_COROUTINE };
+
 struct Stack {
     uint64_t parent_id; /* the span that was innermost where this stack began */
+    Stack *outside;     /* while it runs: the one that its step, or its greenlet, was called in, or NULL */
     uint32_t len, cap;
+    uint8_t of;      /* a greenlet, as also a thread without any is one, or what has steps */
     uint8_t resting; /* between two steps: what is open in it has been exited */
     Span **spans;
     Span *inlined[4];
@@ -40,7 +44,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *inner; /* a coroutine, a generator, or what else has steps */
     PyObject *weakrefs;
-    uint8_t stepped, is_coroutine;
+    uint8_t stepped, stepping;
     Stack stack;
 } Steps;
 
@@ -50,10 +54,12 @@ extern PyType_Spec span_spec, steps_spec;
 extern uint32_t process;
 
 /* stack.c */
-extern _Thread_local Stack *running;
+extern _Thread_local Stack *running, *ground; /* the innermost one, and its greenlet's own */
 int stacks_init(void);
 Stack *stack_of_thread(void);
-int stacks_in_steps(void);
+Stack *stack_new(void);
+void stack_unused(Stack *stack);
+void stack_is_of_thread(void);
 int stack_push(Stack *stack, Span *span);
 void stack_drop(Span *span);
 void stack_empty(Stack *stack);
@@ -95,6 +101,26 @@ static inline void span_ceases(const Span *span)
     } else if (TRACING_STACKS_LISTENED(exit)) {
         tracing_stacks_fire_exit(span->span_id);
     }
+}
+
+/* The probe of a span that ceases for the while that another greenlet runs. */
+static inline void span_rests(const Span *span)
+{
+    if (span->process == process)
+        tracing_stacks_fire_exit(span->span_id);
+}
+
+/* greenlets.c */
+extern PyObject *greenlets_settrace; /* NULL where greenlets are not followed */
+int greenlets_init(void);
+void greenlets_follow(void);
+PyObject *py_follow_greenlets(PyObject *module, PyObject *settrace);
+
+/* Before spans are entered, and before here(): following may switch. */
+static inline void follow_greenlets(void)
+{
+    if (greenlets_settrace)
+        greenlets_follow();
 }
 
 /* steps.c */

@@ -1,11 +1,12 @@
-/* Stacks of open spans: of the thread, or of the task that it runs. */
+/* Stacks of open spans: of the thread, or of the greenlet or task that it runs. */
 #include "spans.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-_Thread_local Stack *running;
+_Thread_local Stack *running, *ground;
 static pthread_key_t of_thread;
+static Stack *unused; /* linked by `outside` */
 
 /* A thread has ended. Spans that it left open point to its stack, which then stays: on the heap, for a
    thread's own memory would be gone while another thread may still exit them. */
@@ -21,16 +22,39 @@ static void thread_ended(void *ended)
 
 int stacks_init(void) { return pthread_key_create(&of_thread, thread_ended); }
 
-Stack *stack_of_thread(void)
+Stack *stack_new(void)
 {
-    running = calloc(1, sizeof(*running));
-    if (!running || pthread_setspecific(of_thread, running))
+    Stack *stack = unused;
+    if (stack) {
+        unused = stack->outside;
+        stack->outside = NULL;
+    } else if (!(stack = calloc(1, sizeof(*stack)))) {
         Py_FatalError("no memory for a thread's spans");
-    return running;
+    }
+    return stack;
 }
 
-/* Whether a task, or what else has steps, runs on this thread. */
-int stacks_in_steps(void) { return running && running != pthread_getspecific(of_thread); }
+/* Nothing is open in it, and no greenlet has it any more. */
+void stack_unused(Stack *stack)
+{
+    stack->parent_id = stack->resting = 0;
+    stack->outside = unused;
+    unused = stack;
+}
+
+/* `ground` is what is to go when the thread ends. */
+void stack_is_of_thread(void)
+{
+    if (pthread_setspecific(of_thread, ground))
+        Py_FatalError("no memory for a thread's spans");
+}
+
+Stack *stack_of_thread(void)
+{
+    running = ground = stack_new();
+    stack_is_of_thread();
+    return running;
+}
 
 int stack_push(Stack *stack, Span *span)
 {

@@ -6,37 +6,42 @@
 
 PyTypeObject *steps_type;
 
-static Stack *begin(Steps *steps)
+static void begin(Steps *steps)
 {
-    Stack *outside = here();
-    running = &steps->stack;
+    follow_greenlets();
+    steps->stepping = 1;
+    steps->stack.outside = here();
     steps->stack.resting = 0;
+    running = &steps->stack;
     if (TRACING_STACKS_LISTENED(enter) || !steps->stepped)
         for (uint32_t i = 0; i < steps->stack.len; i++)
             span_begins(steps->stack.spans[i]);
     steps->stepped = 1;
-    return outside;
 }
 
-static void end(Steps *steps, Stack *outside, int suspended)
+static void end(Steps *steps, int suspended)
 {
     Stack *stack = &steps->stack;
-    if (TRACING_STACKS_LISTENED(awaits) && suspended && steps->is_coroutine && stack->len)
+    if (TRACING_STACKS_LISTENED(awaits) && suspended && stack->of == A_COROUTINE && stack->len)
         awaits_tell(steps->inner, stack->spans[stack->len - 1]->span_id);
     if (TRACING_STACKS_LISTENED(exit) || TRACING_STACKS_LISTENED(exit_stack))
         for (uint32_t i = stack->len; i-- > 0;)
             span_ceases(stack->spans[i]);
     stack->resting = 1;
-    running = outside;
+    steps->stepping = 0;
+    /* another one runs where greenlets are not followed: then nothing is known of what is outside */
+    running = running == stack ? stack->outside : ground;
     if (!suspended)
         stack_empty(stack); /* a span of its own, or what it never left */
 }
 
 static PySendResult steps_am_send(Steps *steps, PyObject *value, PyObject **result)
 {
-    Stack *outside = begin(steps);
+    if (steps->stepping)
+        return PyIter_Send(steps->inner, value, result); /* it refuses */
+    begin(steps);
     PySendResult sent = PyIter_Send(steps->inner, value, result);
-    end(steps, outside, sent == PYGEN_NEXT);
+    end(steps, sent == PYGEN_NEXT);
     return sent;
 }
 
@@ -60,9 +65,12 @@ static PyObject *in_a_step(Steps *steps, const char *name, PyObject *args, int s
     PyObject *method = PyObject_GetAttrString(steps->inner, name);
     if (!method)
         return NULL;
-    Stack *outside = begin(steps);
+    int refuses = steps->stepping;
+    if (!refuses)
+        begin(steps);
     PyObject *result = PyObject_CallObject(method, args);
-    end(steps, outside, suspends && result);
+    if (!refuses)
+        end(steps, suspends && result);
     Py_DECREF(method);
     return result;
 }
@@ -121,8 +129,8 @@ PyObject *py_steps(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     steps->stack.parent_id = current_id();
     steps->stack.resting = 1;
     steps->weakrefs = NULL;
-    steps->stepped = 0;
-    steps->is_coroutine = awaits_is_coroutine(args[0]);
+    steps->stepped = steps->stepping = 0;
+    steps->stack.of = awaits_is_coroutine(args[0]) ? A_COROUTINE : A_GENERATOR;
     steps->inner = Py_NewRef(args[0]);
     PyObject_GC_Track(steps);
     if (nargs == 2 && args[1] != Py_None) {

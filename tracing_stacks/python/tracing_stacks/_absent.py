@@ -81,6 +81,10 @@ def in_steps() -> bool:
     return False
 
 
+def follow_greenlets(settrace: Callable[..., Any]) -> None:
+    """There is nothing to follow them with."""
+
+
 def current() -> int:
     """No span."""
     return 0

@@ -11,6 +11,7 @@ try:
     from tracing_stacks._spans import (
         Span,
         current,
+        follow_greenlets,
         foreign,
         forked,
         in_steps,
@@ -23,6 +24,7 @@ except ImportError:
     from tracing_stacks._absent import (  # type: ignore[assignment]
         Span,
         current,
+        follow_greenlets,
         foreign,
         forked,
         in_steps,
@@ -42,6 +44,7 @@ __all__ = [
     "Span",
     "available",
     "current",
+    "follow_greenlets",
     "foreign",
     "in_steps",
     "listening",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from tracing_stacks._core import available
 
 
-def init(asyncio: bool = True, threads: bool = True, locks: bool = False) -> None:
-    """Make spans follow tasks and jobs; to be called once, before `asyncio.run`.
+def init(
+    asyncio: bool = True, threads: bool = True, locks: bool = False, greenlets: bool = True
+) -> None:
+    """Make spans follow tasks, jobs and greenlets; to be called once, before `asyncio.run`.
 
     asyncio: each task is a span, named after its coroutine, child of the span that made it. The
         spans that are open in it are exited while it is suspended. Event loops that exist already
@@ -15,6 +17,8 @@ def init(asyncio: bool = True, threads: bool = True, locks: bool = False) -> Non
         those of `asyncio.to_thread` and `run_in_executor`.
     locks: waiting for one of asyncio's locks, semaphores, conditions, events and queues is a span
         `lock.wait`, holding a lock or semaphore a span `lock.hold`; their `id` is the lock's.
+    greenlets: spans belong to the greenlet that opened them, and are exited while another one runs,
+        gevent's too. The package greenlet may be imported later.
     """
     if not available:
         return
@@ -31,3 +35,7 @@ def init(asyncio: bool = True, threads: bool = True, locks: bool = False) -> Non
         from tracing_stacks import _locks
 
         _locks.watch()
+    if greenlets:
+        from tracing_stacks import _greenlets
+
+        _greenlets.watch()

@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.context.context import Context as Values
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
-from tracing_stacks import _tasks, _threads
+from tracing_stacks import _greenlets, _tasks, _threads
 from tracing_stacks._core import Span, available, foreign
 
 _LOW_HALF = (1 << 64) - 1
@@ -31,6 +31,7 @@ class Context(ContextVarsRuntimeContext):
             # tasks and jobs of a request are its children; others are nobody's concern
             _tasks.watch(always=False)
             _threads.watch(always=False)
+            _greenlets.watch()
 
     def attach(self, context: Values) -> Any:
         """Make it the current context."""
