@@ -169,7 +169,9 @@ def _within(fdes: FdeList, loads: tuple[Segment, ...], base: int, ruled: _Ranges
     stop = fdes.stop.copy()
     for load in loads:
         end = min(load.vaddr + load.filesz, base + _SPAN)
-        inside = (start >= load.vaddr) & (start < end) if end < 1 << 62 else keep
+        if end >= 1 << 62:  # no address of code
+            continue
+        inside = (start >= load.vaddr) & (start < end)
         stop[inside] = np.minimum(stop[inside], end)
         keep |= inside
     keep &= np.append(True, start[1:] != start[:-1])[: len(start)] & ~ruled.hold(start)
