@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from elftools.elf.constants import P_FLAGS
+from elftools.elf.elffile import ELFFile
 from span_programs import INCLUDE, built, extension
 
 ONE, SIX = "8@%rdi", "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9"
@@ -65,9 +67,30 @@ def assert_are_the_probes(found: list[Note]) -> None:
     assert len({note.semaphore for note in found}) == len(found)
 
 
+def assert_semaphores_are_mapped_once(path: Path, found: list[Note]) -> None:
+    """The kernel counts in the first writable mapping of the file's page that holds a semaphore."""
+    page = 4096
+    with path.open("rb") as file:
+        loads = [
+            part.header
+            for part in ELFFile(file).iter_segments("PT_LOAD")
+            if part.header.p_flags & P_FLAGS.PF_W
+        ]
+    for note in found:
+        (load,) = [load for load in loads if 0 <= note.semaphore - load.p_vaddr < load.p_filesz]
+        at = (note.semaphore - load.p_vaddr + load.p_offset) // page
+        holding = [
+            load
+            for load in loads
+            if load.p_offset // page <= at <= (load.p_offset + load.p_filesz - 1) // page
+        ]
+        assert len(holding) == 1, note
+
+
 def test_the_extension_has_each_probe_once() -> None:
     found = notes(extension())
     assert_are_the_probes(found)
+    assert_semaphores_are_mapped_once(extension(), found)
     assert found[4].arguments == "8@%rdi 8@%rsi 8@%rdx"
 
 
@@ -97,6 +120,7 @@ def test_files_of_one_program_share_the_probes(second: str, flags: str, tmp_path
     program = tmp_path / "program"
     subprocess.run(["g++", *flags.split(), *objects, "-o", program], check=True)
     assert_are_the_probes(notes(program))
+    assert_semaphores_are_mapped_once(program, notes(program))
     subprocess.run([program], check=True)
 
 

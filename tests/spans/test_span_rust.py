@@ -11,7 +11,7 @@ from typing import Any
 import listener
 import pytest
 from span_programs import no_rust, rust_spans
-from test_span_notes import assert_are_the_probes, notes
+from test_span_notes import assert_are_the_probes, assert_semaphores_are_mapped_once, notes
 
 pytestmark = pytest.mark.skipif(no_rust() is not None, reason=str(no_rust()))
 
@@ -24,7 +24,9 @@ def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_it_has_the_probes() -> None:
-    assert_are_the_probes(notes(rust_spans()))
+    found = notes(rust_spans())
+    assert_are_the_probes(found)
+    assert_semaphores_are_mapped_once(rust_spans(), found)
 
 
 def test_it_runs_while_nobody_listens(tmp_path: Path) -> None:

@@ -43,8 +43,11 @@
 #ifdef TRACING_STACKS_ONE
 /* tracing_stacks_fire_NAME and tracing_stacks_NAME_semaphore, with the note that describes them (the
  * format is https://sourceware.org/systemtap/wiki/UserSpaceProbeImplementation). The group makes the
- * linker keep one of each; .ifndef does so where LTO assembles several files as one. */
-#define TRACING_STACKS_PROBE(name, arguments)                                             \
+ * linker keep one of each; .ifndef does so where LTO assembles several files as one.
+ *
+ * Semaphores begin a page. Some linkers (lld) put a segment's end and the next one's begin into one page of
+ * the file, which is then mapped twice: the kernel would count in the copy that nobody reads. */
+#define TRACING_STACKS_PROBE(name, semaphore_alignment, arguments)                        \
   __asm__(".ifndef tracing_stacks_fire_" #name "\n"                                       \
           ".pushsection .text.tracing_stacks_" #name                                      \
           ",\"axG\",%progbits,tracing_stacks_" #name ",comdat\n"                          \
@@ -72,7 +75,7 @@
           ".popsection\n"                                                                 \
           ".popsection\n"                                                                 \
           ".pushsection .probes,\"awG\",%progbits,tracing_stacks_" #name ",comdat\n"      \
-          ".balign 2\n"                                                                   \
+          ".balign " #semaphore_alignment "\n"                                            \
           ".weak tracing_stacks_" #name "_semaphore\n"                                    \
           ".hidden tracing_stacks_" #name "_semaphore\n"                                  \
           ".type tracing_stacks_" #name "_semaphore, %object\n"                           \
@@ -94,17 +97,17 @@
   TRACING_STACKS_C TRACING_STACKS_HIDDEN void tracing_stacks_fire_##name parameters;
 #else
 #define TRACING_STACKS_SIX
-#define TRACING_STACKS_PROBE(name, arguments)
+#define TRACING_STACKS_PROBE(name, semaphore_alignment, arguments)
 #define TRACING_STACKS_LISTENED(name) 0
 #define TRACING_STACKS_FIRE(name, parameters) \
   TRACING_STACKS_UNUSED static inline void tracing_stacks_fire_##name parameters {}
 #endif
 
-TRACING_STACKS_PROBE(enter, TRACING_STACKS_SIX)
-TRACING_STACKS_PROBE(exit, TRACING_STACKS_ONE)
-TRACING_STACKS_PROBE(exit_stack, TRACING_STACKS_ONE)
-TRACING_STACKS_PROBE(close, TRACING_STACKS_ONE)
-TRACING_STACKS_PROBE(awaits, TRACING_STACKS_THREE)
+TRACING_STACKS_PROBE(enter, 4096, TRACING_STACKS_SIX)
+TRACING_STACKS_PROBE(exit, 2, TRACING_STACKS_ONE)
+TRACING_STACKS_PROBE(exit_stack, 2, TRACING_STACKS_ONE)
+TRACING_STACKS_PROBE(close, 2, TRACING_STACKS_ONE)
+TRACING_STACKS_PROBE(awaits, 2, TRACING_STACKS_THREE)
 
 /* `name` points to 16 readable bytes at least; see TRACING_STACKS_ENTERED for `name_length`. */
 TRACING_STACKS_FIRE(enter, (uint64_t span_id, uint64_t parent_id, uint64_t id, uint64_t amount,

@@ -4,10 +4,13 @@
 //!
 //! The nop has one byte (on x86-64), for Linux 6.18 turns a probed 5-byte nop into a call whose
 //! target forked children lack.
+//!
+//! Semaphores begin a page. Some linkers (lld) put a segment's end and the next one's begin into one page
+//! of the file, which is then mapped twice: the kernel would count in the copy that nobody reads.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
 macro_rules! probe {
-    ($name:literal, $module:ident ($($argument:ident: $type:ty),*), $where:expr) => {
+    ($name:literal, $module:ident ($($argument:ident: $type:ty),*), $where:expr, $alignment:literal) => {
         pub mod $module {
             std::arch::global_asm!(concat!(
                 ".pushsection .text.stacks_tracing_", $name, ",\"ax\",%progbits\n",
@@ -35,7 +38,7 @@ macro_rules! probe {
                 ".popsection\n",
                 ".popsection\n",
                 ".pushsection .probes,\"aw\",%progbits\n",
-                ".balign 2\n",
+                ".balign ", $alignment, "\n",
                 ".globl stacks_tracing_rust_", $name, "_semaphore\n",
                 ".hidden stacks_tracing_rust_", $name, "_semaphore\n",
                 "stacks_tracing_rust_", $name, "_semaphore: .2byte 0\n",
@@ -71,7 +74,7 @@ macro_rules! probe {
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 macro_rules! probe {
-    ($name:literal, $module:ident ($($argument:ident: $type:ty),*), $where:expr) => {
+    ($name:literal, $module:ident ($($argument:ident: $type:ty),*), $where:expr, $alignment:literal) => {
         pub mod $module {
             pub fn listened() -> bool {
                 false
@@ -95,11 +98,12 @@ macro_rules! registers {
 probe!(
     "enter",
     enter(span_id: u64, parent_id: u64, id: u64, amount: u64, name: *const u8, name_length: u64),
-    registers!(6)
+    registers!(6),
+    "4096"
 );
-probe!("exit", exit(span_id: u64), registers!(1));
-probe!("exit_stack", exit_stack(span_id: u64), registers!(1));
-probe!("close", close(span_id: u64), registers!(1));
+probe!("exit", exit(span_id: u64), registers!(1), "2");
+probe!("exit_stack", exit_stack(span_id: u64), registers!(1), "2");
+probe!("close", close(span_id: u64), registers!(1), "2");
 
 /// In `name_length`: the span began before this enter. A listener that has not seen it came late.
 pub const ENTERED: u64 = 1 << 63;
