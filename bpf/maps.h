@@ -46,6 +46,7 @@ enum want {
 #define WINDOW_BYTES 1024  // of a stack, read at once: a power of two, and a row's words are not farther apart
 #define PUBLISHED 128      // a power of two
 #define REGISTERS 21       // words of struct pt_regs
+#define CODE_BYTES 32
 #define COPY_WORDS 5120    // of a copied stack at most
 
 // How a user stack is taken.
@@ -95,6 +96,9 @@ struct work {
   u64 room;  // a word may begin so many bytes behind; -1: nowhere
   u64 start_stack;  // the stack pointer with which the program began
   u32 exact;  // ip is an instruction, not a return address
+  u32 walked;  // the frame before was found by frame pointer
+  u32 at_leaf;  // an innermost frame without a rule is to be left next
+  u32 unsure;  // a caller may be missing, or not
   u32 base;   // frames before the user's (a waker's kernel part)
   u32 n;      // user frames taken
   u32 kernel;  // kernel frames taken
@@ -110,6 +114,7 @@ struct work {
   u32 n_python;  // pairs of words behind the user frames
   u32 taken;     // usdt: by a program that may have been preempted
   u64 key;     // waking: pid woken; block: the request
+  u8 code[CODE_BYTES];  // from the innermost frame's instruction on
   struct space space;
   struct pt_regs regs;
   struct event event;

@@ -25,6 +25,9 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->n = 0;
   w->hash = 0;
   w->bad = 0;
+  w->at_leaf = 0;
+  w->unsure = 0;
+  w->walked = 0;
   w->room = -1;
   w->by_frame_pointer = 0;
   w->status = STACK_NO_REGS;
@@ -220,6 +223,7 @@ static __always_inline u32 copy_stack(struct work *w) {
   asm volatile("" : "+r"(words));
   if (words > COPY_WORDS) return 0;  // for the verifier
   w->n = words;
+  w->regs.cs = frame_of(w, w->regs.ip, w->regs.sp, w->regs.bp);  // likewise: a copy has no code
   w->regs.ss = ~0ull;  // for the user side, which has no use for the segment
   if (bpf_probe_read_user(memory, words * 8, (void *)from)) {
     // What the verifier learns of the counters in a loop would make all ways through it differ: in memory.

@@ -30,6 +30,15 @@ enum row_kind {
 };
 // rbp of a row: 0 unchanged, n < 0 saved at CFA + 8n, 1 saved at *(rbp), 127 no longer known.
 
+#define ENDBR64 0xfa1e0ff3
+
+enum frame {
+  FRAME_WHOLE = 0,   // rbp points to it
+  FRAME_UNSURE = 1,  // so it seems, but there may be none yet
+  FRAME_PUSHED = 2,  // the caller's rbp is at *(rsp), the return address behind it
+  FRAME_NONE = 3,    // the return address is at *(rsp)
+};
+
 struct mapping {
   u64 start, end, bias;
   u16 first, count;
@@ -67,6 +76,15 @@ static __always_inline u64 below(u64 a, u64 b) {
   return mask;
 }
 
+// All ones if a == b, else 0, likewise.
+static __always_inline u64 equal(u64 a, u64 b) {
+  u64 other = a ^ b;
+  asm volatile("" : "+r"(other));
+  u64 mask = ((other | -other) >> 63) - 1;
+  asm volatile("" : "+r"(mask));
+  return mask;
+}
+
 static __always_inline u64 mix(u64 hash, u64 word) {
   hash = (hash ^ word) * 0x9E3779B97F4A7C15ull;
   return hash ^ hash >> 29;
@@ -97,11 +115,108 @@ static __always_inline long read_window(struct work *w, u64 first, u64 more) {
   return bad;
 }
 
+// Whether the 8 bytes before an address end in a call: e8 with 4 bytes, or ff /2 with 0 to 5 behind.
+static __always_inline u64 is_call(u64 code) {
+  u64 other = ~code | ((code >> 8 ^ 0x1010101010101010) & 0x3838383838383838) | 0xff000000000000ff;
+  other = (other & ~0xff000000ull) | ((code ^ 0xe8000000) & 0xff000000);
+  return (other - 0x0101010101010101) & ~other & 0x8080808080808080;  // a byte is 0
+}
+
+// Whether a return is next, behind a test that falls through to it: V8's of how many arguments there were
+// (cmp rcx, n; jg), HotSpot's for a safepoint (cmp rsp, [r15 + n]; ja).
+static __always_inline u64 returns_soon(u8 *code) {
+  u64 v8 = equal(*(u32 *)code & 0xffffff, 0xf98348), near = v8 & equal(*(u32 *)(code + 4) & 0xfe00ff, 0xc2007f);
+  u64 far = v8 & equal(*(u16 *)(code + 4), 0x8f0f) & equal(code[10] & 0xfe, 0xc2);
+  u64 hotspot = equal(*(u32 *)code & 0xffffff, 0xa73b49) & equal(*(u16 *)(code + 7), 0x870f);
+  return near | far | (hotspot & equal(code[13] & 0xfe, 0xc2));
+}
+
+// The high bit of each of 8 bytes of code that is `byte`.
+static __always_inline u64 bytes_like(u8 *code, u64 byte) {
+  u64 low = ~0ull / 255 * 127, other = *(u64 *)code ^ ~0ull / 255 * byte;
+  return ~(((other & low) + low) | other | low);
+}
+
+// Whether a frame is set up within the next instructions: push rbp; mov rbp, rsp. What may be the end of a
+// function (pop rbp, leave, ret, int3, call, jmp) ends the search.
+static __always_inline u64 frame_comes(u8 *code) {
+  u64 comes = 0, on = ~0ull;
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 16; k += 8) {
+    u8 *at = code + k;
+    u64 begin = bytes_like(at, 0x55) & bytes_like(at + 1, 0x48);
+    u64 move = (bytes_like(at + 2, 0x89) & bytes_like(at + 3, 0xe5)) |
+               (bytes_like(at + 2, 0x8b) & bytes_like(at + 3, 0xec));
+    u64 end = bytes_like(at, 0x5d) | bytes_like(at, 0xc9) | bytes_like(at, 0xc3) | bytes_like(at, 0xcc);
+    end |= bytes_like(at, 0xe8) | bytes_like(at, 0xe9) | bytes_like(at, 0xeb);
+    comes |= begin & move & ((end & -end) - 1) & on;
+    on &= equal(end, 0);
+  }
+  return comes;
+}
+
+// How a frame without a rule stands, of which all registers are known. It is entered by a call, pushes rbp,
+// makes it its frame pointer, pops it and returns: before and after, rbp is the caller's. A return address at
+// *(rsp) alone proves nothing: it may be left from a call before, in memory that the frame has not written to.
+static __always_inline u32 frame_of(struct work *w, u64 ip, u64 sp, u64 bp) {
+  u64 top = 0, before = 0, first;
+  u8 *code = w->code;
+  bpf_probe_read_user(&top, 8, (void *)sp);
+  if (bpf_probe_read_user(code, CODE_BYTES, (void *)ip)) bpf_probe_read_user(code, 8, (void *)ip);
+  u64 move = equal(*(u32 *)code & 0xffffff, 0xe58948) | equal(*(u32 *)code & 0xffffff, 0xec8b48);
+  if (top == bp && (bp > sp || move)) return FRAME_PUSHED;
+  first = *(u64 *)code;
+  first >>= 32 & equal((u32)first, ENDBR64);
+  u64 ret = equal(first & 0xfe, 0xc2) | equal(first & 0xfffe, 0xc3f2);  // also with a prefix
+  if (ret) return FRAME_NONE;
+  bpf_probe_read_user(&before, 8, (void *)top - 8);
+  if (!is_call(before)) return FRAME_WHOLE;
+  u64 none = equal(first & 0xff, 0x55) | returns_soon(code) | frame_comes(code);  // 55: push rbp
+  return none ? FRAME_NONE : FRAME_UNSURE;
+}
+
+// How a walk ends where rbp points to no frame. rbp = 0 means a start only to code that keeps frame pointers
+// (where one was just followed), or where the stack is back at where the program began with it.
+static __always_inline u32 without_frame(struct work *w, u64 sp, u64 bp, u64 walked) {
+  u64 from_start = w->start_stack - sp;
+  return bp || !(walked || from_start < 64) ? STACK_FP_END : w->bad ? STACK_FAULT : STACK_COMPLETE;
+}
+
+// From the innermost frame to its caller, where it has no rule. A step begins with it: behind or in the loop of
+// the others the verifier would go through it again and again.
+static __always_inline u32 leave_leaf(struct work *w) {
+  u64 sp = w->sp, bp = w->bp, ip = 0;
+  u32 frame = frame_of(w, w->ip, sp, bp);
+  w->unsure |= frame == FRAME_UNSURE;
+  if (frame == FRAME_NONE) {
+    w->bad |= bpf_probe_read_user(&ip, 8, (void *)sp);
+    w->sp = sp + 8;
+  } else {
+    if (frame != FRAME_PUSHED) {
+      if (bp < sp) return frame == FRAME_UNSURE ? STACK_FP_END : without_frame(w, sp, bp, 0);
+      sp = bp;
+    }
+    w->bad |= bpf_probe_read_user(&w->bp, 8, (void *)sp);
+    w->bad |= bpf_probe_read_user(&ip, 8, (void *)sp + 8);
+    w->sp = sp + 16;
+  }
+  w->ip = ip;
+  w->walked = 1;
+  w->by_frame_pointer++;
+  return ip ? STACK_CUT : w->bad ? STACK_FAULT : STACK_FP_END;
+}
+
 // Takes up to STEP_FRAMES more frames. STACK_CUT: not at the end yet.
 static __always_inline u32 unwind_step(struct work *w) {
+  if (w->at_leaf) {
+    w->at_leaf = 0;
+    w->status = leave_leaf(w);
+    u32 so_far = *(volatile u32 *)&w->status;
+    if (so_far != STACK_CUT) return so_far;
+  }
   u64 ip = w->ip, sp = w->sp, bp = w->bp, exact = w->exact, hash = w->hash, bad = w->bad;
   u64 start = 0, size = 0, bias = 0;  // the mapping of the frame before: mostly the next one's too
-  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = 0;
+  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = w->walked;
   u32 row_first = 0, row_count = 0, row_chunk = 0;
   u32 chunk = w->space.chunk, map_first = w->space.first, map_count = w->space.count;
   u32 at = w->base + w->n, n0 = w->n;
@@ -156,6 +271,7 @@ static __always_inline u32 unwind_step(struct work *w) {
     }
     u32 kind = r >> 48 & 255;
     s64 off = (s64)(r << 16) >> 48, rb = (s64)r >> 56;
+    u64 innermost = exact;  // or interrupted by a signal: all registers are known
     exact = 0;
     if (kind - ROW_RSP > ROW_RBP - ROW_RSP) {  // one test takes the seldom kinds out of the way
       if (kind == ROW_STOP) {
@@ -200,11 +316,13 @@ static __always_inline u32 unwind_step(struct work *w) {
         }
         continue;
       } else if (kind == ROW_NONE) {
+        if (innermost) {
+          w->at_leaf = 1;
+          break;
+        }
         if (bp < sp) {
-          // rbp = 0 means a start only to code that keeps frame pointers (where one was just followed),
-          // or where the stack is back at where the program began with it.
-          u64 from_start = w->start_stack - sp;
-          status = bp || !(walked || from_start < 64) ? STACK_FP_END : bad ? STACK_FAULT : STACK_COMPLETE;
+          w->bad = bad;
+          status = without_frame(w, sp, bp, walked);
           break;
         }
         off = 2;
@@ -246,8 +364,10 @@ static __always_inline u32 unwind_step(struct work *w) {
   w->bp = bp;
   w->exact = exact;
   w->bad = bad;
+  w->walked = walked;
+  w->by_frame_pointer = fp;
+  if (status == STACK_COMPLETE && w->unsure) status = STACK_FP_END;
   w->status = status;
   w->hash = hash;
-  w->by_frame_pointer = fp;
   return status;
 }

@@ -25,9 +25,10 @@ from stacks_tui.spaces import AddressSpace, Mapping
 from stacks_tui.unwind.cached import load_table
 from stacks_tui.unwind.catalog import Opener
 from stacks_tui.unwind.ehframe import UnwindTable
+from stacks_tui.unwind.frame import Frame, frame_without_code
 from stacks_tui.unwind.identity import VDSO, FileKey, file_key
 from stacks_tui.unwind.modules import row_bias
-from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_UNKNOWN, ROW, Kind, find_row
+from stacks_tui.unwind.rows import RBP_AT_RBP, RBP_SAME, RBP_UNKNOWN, ROW, Kind, find_row
 from stacks_tui.unwind.vdso import read_vdso
 
 REGISTERS = 21
@@ -43,9 +44,9 @@ RULES_KEPT = 1 << 16
 UNREADABLE_S = 1.0
 """How long a file that couldn't be opened isn't tried again."""
 
-_BP, _START_STACK, _IP, _SP, _PAGES = 4, 15, 16, 19, 20
-"""Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax, and
-which pages from rsp on are there at ss, a bit each."""
+_BP, _START_STACK, _IP, _FRAME, _SP, _PAGES = 4, 15, 16, 17, 19, 20
+"""Places in struct pt_regs; bpf/stack.h puts the program's first stack pointer at orig_ax, how
+the innermost frame stands at cs, and which pages from rsp on are there at ss, a bit each."""
 _BY_DWARF = (10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0)
 """DWARF's register numbers 0…15 (System V ABI, x86-64) as places in struct pt_regs."""
 _CALLEE_SAVED = (3, 12, 13, 14, 15)
@@ -68,6 +69,15 @@ class LateStack:
 
 Rule = tuple[Kind, int, int]
 """kind, off and rbp of a row."""
+
+
+_BY_POINTER: dict[Frame, Rule] = {
+    Frame.WHOLE: (Kind.RBP, 2, -2),
+    Frame.UNSURE: (Kind.RBP, 2, -2),
+    Frame.PUSHED: (Kind.RSP, 2, -2),
+    Frame.NONE: (Kind.RSP, 1, RBP_SAME),
+}
+"""How code without rules is walked: by a frame pointer, but for the innermost frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +158,11 @@ class LateUnwinder:
         followed = False  # the frame before was found by frame pointer
         signal = 0  # where the last signal frame is
         trail: list[tuple[int, int]] = []  # (pc, CFA) of the frames since
+        unsure = False  # a caller may be missing
 
         def end(status: StackStatus) -> LateStack:
+            if status is StackStatus.COMPLETE and unsure:
+                status = StackStatus.FP_END
             return LateStack(np.array(frames, np.uint64), status, by_frame_pointer)
 
         if space is None:
@@ -185,7 +198,7 @@ class LateUnwinder:
                     trail.clear()
                     ip, bp, sp = read(sp + 168), read(sp + 120), read(sp + 160)
                     continue
-                exact = False
+                innermost, exact = exact, False
                 if kind in (Kind.RAREG, Kind.REG):
                     value = value_of(off >> 8 & 15)
                     if value is None or (kind is Kind.RAREG and rbp):
@@ -197,11 +210,19 @@ class LateUnwinder:
                     sp = value
                     kind, off = Kind.RSP, off & 255
                 elif kind is Kind.NONE:
-                    if bp < sp:
+                    frame = Frame.WHOLE
+                    if innermost:
+                        frame = Frame(registers[_FRAME] & 3)
+                        if signal:  # of what it interrupted, a copy has no code
+                            top = read(sp)
+                            is_code = mapped.find(top) is not None
+                            frame = frame_without_code(is_code, top, sp, bp)
+                        unsure |= frame is Frame.UNSURE
+                    if bp < sp and frame not in (Frame.PUSHED, Frame.NONE):
                         start = bp == 0 and (followed or 0 <= start_stack - sp < 64)
                         return end(StackStatus.COMPLETE if start else StackStatus.FP_END)
                     by_frame_pointer += 1
-                    kind, off, rbp = Kind.RBP, 2, -2
+                    kind, off, rbp = _BY_POINTER[frame]
                     followed = True
                 elif kind is Kind.ABSENT:
                     return end(StackStatus.NO_SPACE)

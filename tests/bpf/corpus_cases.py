@@ -95,6 +95,9 @@ CASES: tuple[Case, ...] = (
     Case("assembler", ("by_hand.c", "assembler.S"), least=3),
     Case("assembler_rbx", ("by_hand.c", "assembler.S"), ("-DRBX",)),
     Case("assembler_unframed", ("by_hand.c", "assembler.S"), ("-DUNFRAMED",), Verdict.NONE),
+    Case("leaf", ("leaf.c", "leaf.S"), least=7),
+    Case("leaf_steps", ("leaf.c", "leaf.S"), ("-DSTEP",), least=13, late_verdict=Verdict.SAME),
+    Case("leaf_pad", ("leaf.c", "leaf.S"), ("-DPAD",), Verdict.NONE),
     Case("coroutines", ("coroutines.c",), verdict=Verdict.SAME, least=3),
     Case(
         "coroutines_pointers",

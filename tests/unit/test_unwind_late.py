@@ -1,10 +1,11 @@
-"""The memory of a copied stack: what lies below rsp, and pages that were not there."""
+"""The memory of a copied stack (below rsp; pages that were not there), and frames without code."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from stacks_tui.unwind.frame import Frame, frame_without_code
 from stacks_tui.unwind.late import PAGE, RED_ZONE, Memory, Unreadable
 
 ALL = (1 << 64) - 1
@@ -45,3 +46,22 @@ def test_the_page_of_the_stack_pointer_itself_may_be_missing() -> None:
     assert memory.read(there.start) == there.start
     with pytest.raises(Unreadable):
         memory.read(SP)
+
+
+@pytest.mark.parametrize(
+    ("is_code", "top", "frame"),
+    [
+        (False, SP + 0x40, Frame.PUSHED),  # rbp itself
+        (True, 0x401000, Frame.UNSURE),
+        (False, 0x401000, Frame.WHOLE),
+        (False, 0, Frame.WHOLE),
+    ],
+)
+def test_without_code_only_a_pushed_frame_pointer_is_certain(
+    is_code: bool, top: int, frame: Frame
+) -> None:
+    assert frame_without_code(is_code, top, SP, SP + 0x40) is frame
+
+
+def test_what_is_below_the_stack_pointer_is_no_frame_pointer() -> None:
+    assert frame_without_code(False, 0, SP, 0) is Frame.WHOLE

@@ -13,6 +13,13 @@ extern "C" {
 void corpus_begin(int argc, char **argv);
 void corpus_end(void);  // as the last act: writes FILE
 void mark(void);
+// Where unwinding by tables ends too soon, what follows: mark() puts it behind what it finds.
+extern void *corpus_more[64];
+extern unsigned long corpus_more_count;
+// A point without mark(): its number, the frames above the caller, and what the program knows of it.
+unsigned long corpus_number(void);
+unsigned long corpus_callers(void *to[64]);
+void corpus_point(unsigned long number, void **own, unsigned long count);
 extern unsigned long shadow_depth;  // to be put back after a longjmp
 void opaque(void *value);  // the compiler knows nothing of it
 #ifdef __cplusplus
