@@ -27,7 +27,7 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->bad = 0;
   w->at_leaf = 0;
   w->unsure = 0;
-  w->walked = 0;
+  w->after_leaf = 0;
   w->room = -1;
   w->by_frame_pointer = 0;
   w->status = STACK_NO_REGS;
@@ -262,6 +262,7 @@ static __always_inline void walk(struct bpf_raw_tracepoint_args *ctx, struct con
 // What the unwinder left to do: frames by frame pointer, or a copy of the stack.
 static __always_inline void finish_walk(void *ctx, struct config *c, struct work *w) {
   u32 how = w->how, at = w->base & 127, most = c->max_frames;
+  if (w->unsure && w->status == STACK_COMPLETE) w->status = STACK_FP_END;
   if (how == BY_COPY) {
     w->n = may_copy(c) ? copy_stack(w) : 0;
     if (w->n) {

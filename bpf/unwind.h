@@ -179,11 +179,12 @@ static __always_inline u32 frame_of(struct work *w, u64 ip, u64 sp, u64 bp) {
 // (where one was just followed), or where the stack is back at where the program began with it.
 static __always_inline u32 without_frame(struct work *w, u64 sp, u64 bp, u64 walked) {
   u64 from_start = w->start_stack - sp;
-  return bp || !(walked || from_start < 64) ? STACK_FP_END : w->bad ? STACK_FAULT : STACK_COMPLETE;
+  u32 followed = walked || w->n == w->after_leaf;
+  return bp || !(followed || from_start < 64) ? STACK_FP_END : w->bad ? STACK_FAULT : STACK_COMPLETE;
 }
 
-// From the innermost frame to its caller, where it has no rule. A step begins with it: behind or in the loop of
-// the others the verifier would go through it again and again.
+// From the innermost frame to its caller, where it has no rule. It is a step of its own: before, behind or in the loop
+// of the others the verifier would go through those again and again.
 static __always_inline u32 leave_leaf(struct work *w) {
   u64 sp = w->sp, bp = w->bp, ip = 0;
   u32 frame = frame_of(w, w->ip, sp, bp);
@@ -201,7 +202,7 @@ static __always_inline u32 leave_leaf(struct work *w) {
     w->sp = sp + 16;
   }
   w->ip = ip;
-  w->walked = 1;
+  w->after_leaf = w->n + 1;
   w->by_frame_pointer++;
   return ip ? STACK_CUT : w->bad ? STACK_FAULT : STACK_FP_END;
 }
@@ -211,12 +212,11 @@ static __always_inline u32 unwind_step(struct work *w) {
   if (w->at_leaf) {
     w->at_leaf = 0;
     w->status = leave_leaf(w);
-    u32 so_far = *(volatile u32 *)&w->status;
-    if (so_far != STACK_CUT) return so_far;
+    return w->status;
   }
   u64 ip = w->ip, sp = w->sp, bp = w->bp, exact = w->exact, hash = w->hash, bad = w->bad;
   u64 start = 0, size = 0, bias = 0;  // the mapping of the frame before: mostly the next one's too
-  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = w->walked;
+  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = 0;
   u32 row_first = 0, row_count = 0, row_chunk = 0;
   u32 chunk = w->space.chunk, map_first = w->space.first, map_count = w->space.count;
   u32 at = w->base + w->n, n0 = w->n;
@@ -364,9 +364,7 @@ static __always_inline u32 unwind_step(struct work *w) {
   w->bp = bp;
   w->exact = exact;
   w->bad = bad;
-  w->walked = walked;
   w->by_frame_pointer = fp;
-  if (status == STACK_COMPLETE && w->unsure) status = STACK_FP_END;
   w->status = status;
   w->hash = hash;
   return status;
