@@ -96,7 +96,7 @@ struct work {
   u64 room;  // a word may begin so many bytes behind; -1: nowhere
   u64 start_stack;  // the stack pointer with which the program began
   u32 exact;  // ip is an instruction, not a return address
-  u32 after_leaf;  // how many frames there are with the caller of such an innermost frame
+  u32 walked;  // how many frames there are with the caller of such an innermost frame
   u32 at_leaf;  // an innermost frame without a rule is to be left next
   u32 unsure;  // a caller may be missing, or not
   u32 base;   // frames before the user's (a waker's kernel part)

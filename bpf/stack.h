@@ -27,7 +27,7 @@ static __always_inline void enter(struct work *w, u32 slot) {
   w->bad = 0;
   w->at_leaf = 0;
   w->unsure = 0;
-  w->after_leaf = 0;
+  w->walked = 0;
   w->room = -1;
   w->by_frame_pointer = 0;
   w->status = STACK_NO_REGS;

@@ -7,7 +7,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #pragma once
 
-#define STEP_FRAMES 24
+#define STEP_FRAMES 20
 #define ROWS_PER_CHUNK 16384
 #define MAPPINGS_PER_CHUNK 1024
 
@@ -179,8 +179,7 @@ static __always_inline u32 frame_of(struct work *w, u64 ip, u64 sp, u64 bp) {
 // (where one was just followed), or where the stack is back at where the program began with it.
 static __always_inline u32 without_frame(struct work *w, u64 sp, u64 bp, u64 walked) {
   u64 from_start = w->start_stack - sp;
-  u32 followed = walked || w->n == w->after_leaf;
-  return bp || !(followed || from_start < 64) ? STACK_FP_END : w->bad ? STACK_FAULT : STACK_COMPLETE;
+  return bp || !(walked || from_start < 64) ? STACK_FP_END : w->bad ? STACK_FAULT : STACK_COMPLETE;
 }
 
 // From the innermost frame to its caller, where it has no rule. It is a step of its own: before, behind or in the loop
@@ -202,7 +201,7 @@ static __always_inline u32 leave_leaf(struct work *w) {
     w->sp = sp + 16;
   }
   w->ip = ip;
-  w->after_leaf = w->n + 1;
+  w->walked = 1;
   w->by_frame_pointer++;
   return ip ? STACK_CUT : w->bad ? STACK_FAULT : STACK_FP_END;
 }
@@ -216,7 +215,7 @@ static __always_inline u32 unwind_step(struct work *w) {
   }
   u64 ip = w->ip, sp = w->sp, bp = w->bp, exact = w->exact, hash = w->hash, bad = w->bad;
   u64 start = 0, size = 0, bias = 0;  // the mapping of the frame before: mostly the next one's too
-  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = 0;
+  u32 i, status = STACK_CUT, fp = w->by_frame_pointer, walked = w->walked;
   u32 row_first = 0, row_count = 0, row_chunk = 0;
   u32 chunk = w->space.chunk, map_first = w->space.first, map_count = w->space.count;
   u32 at = w->base + w->n, n0 = w->n;
@@ -364,6 +363,7 @@ static __always_inline u32 unwind_step(struct work *w) {
   w->bp = bp;
   w->exact = exact;
   w->bad = bad;
+  w->walked = walked;
   w->by_frame_pointer = fp;
   w->status = status;
   w->hash = hash;
