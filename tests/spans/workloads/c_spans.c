@@ -391,7 +391,7 @@ static void late(int ignored) {
     if (now_ns(CLOCK_MONOTONIC) > end) errx(1, "nobody listens");
     nap_us(1000);
   }
-  nap_us(300000); // all probes are attached by now
+  nap_us(900000); // all probes are attached by now
   span_enter(&returns);
   span_write(&returns, 800);
   span_exit(&returns);
