@@ -51,7 +51,7 @@ KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("M", "compare", "first half", ESCAPE),
     ("a", "picker", "what to record", ESCAPE),
     ("L", "log", "copy", ESCAPE),
-    ("\x10", "palette", "Search", ESCAPE),
+    ("\x10", "palette", "earch", ESCAPE),
     ("\x14", "next theme", "theme", "\x14\x14\x14"),
     (" ", "pause", "paused", " "),
 )
