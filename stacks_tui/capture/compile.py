@@ -92,7 +92,7 @@ class Compiler:
                 for code in pool.map(self._compile, shares):
                     for name in code.programs:
                         parts[name] = self._keep(name, code)
-        return _joined([part for part in parts.values() if part is not None])
+        return joined([part for part in parts.values() if part is not None])
 
     def _stored(self, function: str) -> ObjectCode | None:
         found = None if self._cache is None else self._cache.get(f"{self._key}.{function}")
@@ -130,12 +130,8 @@ class Compiler:
         )
 
 
-def joined(one: ObjectCode, other: ObjectCode) -> ObjectCode:
-    """The functions of both; they are of one text, hence of the same maps."""
-    return _joined([one, other])
-
-
-def _joined(parts: Sequence[ObjectCode]) -> ObjectCode:
+def joined(parts: Sequence[ObjectCode]) -> ObjectCode:
+    """The functions of all; they are of one text, hence of the same maps."""
     parts = [part for part in parts if part.maps]
     if not parts:
         return ObjectCode()

@@ -54,7 +54,7 @@ class Loader:
         wanted = [name for name in dict.fromkeys(functions) if name not in self._loading]
         missing = [name for name in wanted if name not in self._code.programs]
         if missing:
-            self._code = joined(self._code, self._compiler.code(missing))
+            self._code = joined([self._code, self._compiler.code(missing)])
         for name in wanted:
             self._loading[name] = self._pool.submit(self._verify, name, self._code)
 

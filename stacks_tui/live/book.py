@@ -34,7 +34,7 @@ from stacks_tui.live.instances import (
     longest,
     no_durations,
 )
-from stacks_tui.live.lineage import LOST, Lineage
+from stacks_tui.live.lineage import LOST, Lineage, find
 from stacks_tui.records import EventFlag
 
 MOST_OPEN = 1 << 16
@@ -116,7 +116,7 @@ class Book:
         keys = self._keys_of(spans["tgid"], spans["span_id"], spans["born"])
         fresh = np.zeros(len(spans), np.bool_)
         fresh[np.unique(keys, return_index=True)[1]] = True
-        fresh &= ~self._find(keys)[1] & ~np.isin(keys, self._gone)  # not told again
+        fresh &= ~find(self._keys, keys)[1] & ~np.isin(keys, self._gone)  # not told again
         self._insert(keys[fresh], found[fresh])
 
     def open_now(self, events: npt.NDArray[np.void], offset: int) -> None:
@@ -198,15 +198,6 @@ class Book:
             total = mixed ^ (mixed >> np.uint64(32))
         return total
 
-    def _find(
-        self, keys: npt.NDArray[np.uint64]
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        """Places among the open ones, and whether they are there."""
-        at = np.searchsorted(self._keys, keys)
-        known = at < len(self._keys)
-        known[known] = self._keys[at[known]] == keys[known]
-        return at, known
-
     def _insert(self, keys: npt.NDArray[np.uint64], found: Instances) -> None:
         """Add open ones, in the order in which they were entered; each has its chain then."""
         if not len(keys):
@@ -231,7 +222,7 @@ class Book:
         found: Instances,
         proof: npt.NDArray[np.bool_],
     ) -> None:
-        at, known = self._find(keys)
+        at, known = find(self._keys, keys)
         _add(self._open, at[known], found[known])
         chains = self._chains_of_gone(keys, found)
         chains[known] = self._open["chain"][at[known]]
@@ -251,10 +242,8 @@ class Book:
         """The chains of spans that are closed already, as far as they are known."""
         chains = self._lineage.chains_of(self._keys_of(found["tgid"], found["span_id"]))
         order = np.argsort(self._gone, kind="stable")
-        at = np.minimum(np.searchsorted(self._gone[order], keys), len(order) - 1)
-        if len(order):
-            same = self._gone[order[at]] == keys
-            chains[same] = self._gone_chains[order[at[same]]]
+        at, known = find(self._gone[order], keys)
+        chains[known] = self._gone_chains[order[at[known]]]
         return chains
 
     def _close(self) -> None:
@@ -295,7 +284,7 @@ class Book:
         """The open ones, with what is told of those that are entered, and of waits that last."""
         found = self._open.copy()
         keys, lasting = self._lasting
-        at, known = self._find(keys)
+        at, known = find(self._keys, keys)
         at, lasting = at[known], lasting[known]
         for name in ("busy", "enters", "last"):
             found[name][at] = np.maximum(found[name][at], lasting[name])

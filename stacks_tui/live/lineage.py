@@ -45,7 +45,7 @@ class Lineage:
         above = _earlier(ids, parents)
         around = np.full(count, _NOWHERE, np.int32)
         outside = np.flatnonzero((above < 0) & (parents != 0))
-        at, known = self._find(parents[outside])
+        at, known = find(self._ids, parents[outside])
         around[outside[known]] = self._chains[at[known]]
         chains = np.full(count, -1, np.int32)
         rest = np.arange(count)
@@ -69,7 +69,7 @@ class Lineage:
 
     def chains_of(self, ids: Keys) -> npt.NDArray[np.int32]:
         """The chain of each; LOST: it is not known any more."""
-        at, known = self._find(ids)
+        at, known = find(self._ids, ids)
         found = np.full(len(ids), LOST, np.int32)
         found[known] = self._chains[at[known]]
         return found
@@ -80,18 +80,12 @@ class Lineage:
         places = np.repeat(np.arange(len(names)), [len(one) for one in names])
         return places, np.array([name for one in names for name in one], np.int64)
 
-    def _find(self, ids: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-        at = np.searchsorted(self._ids, ids)
-        known = at < len(self._ids)
-        known[known] = self._ids[at[known]] == ids[known]
-        return at, known
-
     def _remember(self, ids: Keys, chains: npt.NDArray[np.int32]) -> None:
         newest = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]  # of one id the last
         ages = self._age + newest
         self._age += len(ids)
         ids, chains = ids[newest], chains[newest]
-        at, known = self._find(ids)
+        at, known = find(self._ids, ids)
         self._chains[at[known]], self._ages[at[known]] = chains[known], ages[known]
         new = ~known
         self._ids = np.insert(self._ids, at[new], ids[new])
@@ -127,6 +121,14 @@ class Lineage:
 
 _NAMES = 1 << 16
 """Added to a name's number, which may be below 0."""
+
+
+def find(table: Keys, keys: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Places in a sorted table, and whether the keys are there; else they belong before these."""
+    at = np.searchsorted(table, keys)
+    known = at < len(table)
+    known[known] = table[at[known]] == keys[known]
+    return at, known
 
 
 def _earlier(ids: Keys, parents: Keys) -> Ints:
