@@ -11,32 +11,22 @@ select pid, arg_max(thread, timestamp) as name from all_events group by pid;
 create view process_cgroups as
 select tgid, arg_max(coalesce(cgroup, ''), coalesce(start, 0)) as cgroup from processes group by tgid;
 
--- Whether a frame of one of these stacks has such a name, or is of such a module.
-create macro in_frames(p_ustack, p_kstack, p_regex, p_shown) as coalesce((
+-- Whether a frame of one of these stacks has such a name, or is of such a module (p_what: 'frame', 'module').
+create macro in_stacks(p_what, p_ustack, p_kstack, p_regex, p_shown) as coalesce((
     p_ustack in (
         select id from all_stacks
         where len(list_filter(
-            shown_frames(frames, native, p_shown), lambda f: regexp_matches(f.name, p_regex)
+            shown_frames(frames, native, p_shown),
+            lambda f: regexp_matches(case p_what when 'module' then f.module else f.name end, p_regex)
         )) > 0
     )
 ), false) or coalesce((
     p_kstack in (
         select id from all_stacks
-        where len(list_filter(frames, lambda f: regexp_matches(f.name, p_regex))) > 0
-    )
-), false);
-
-create macro in_modules(p_ustack, p_kstack, p_regex, p_shown) as coalesce((
-    p_ustack in (
-        select id from all_stacks
         where len(list_filter(
-            shown_frames(frames, native, p_shown), lambda f: regexp_matches(f.module, p_regex)
+            frames,
+            lambda f: regexp_matches(case p_what when 'module' then f.module else f.name end, p_regex)
         )) > 0
-    )
-), false) or coalesce((
-    p_kstack in (
-        select id from all_stacks
-        where len(list_filter(frames, lambda f: regexp_matches(f.module, p_regex))) > 0
     )
 ), false);
 

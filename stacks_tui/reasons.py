@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stacks_tui.resources import read_sql
+from stacks_tui.text import sql_literal
 
 PREEMPTED = "preempted"
 NO_STACK = "asleep (no kernel stack)"
@@ -77,24 +78,20 @@ def as_macros() -> str:
 
     def cases(chosen: list[tuple[str, str]]) -> str:
         return " ".join(
-            f"when regexp_full_match(p_name, {_literal(pattern)}) then {says}"
+            f"when regexp_full_match(p_name, {sql_literal(pattern)}) then {says}"
             for pattern, says in chosen
             if pattern
         )
 
     functions = [
-        (one.functions, f"struct_pack(says := {_literal(one.says)}, late := {one.late})")
+        (one.functions, f"struct_pack(says := {sql_literal(one.says)}, late := {one.late})")
         for one in patterns()
     ]
-    calls = [(one.syscalls, _literal(one.says)) for one in patterns()]
+    calls = [(one.syscalls, sql_literal(one.says)) for one in patterns()]
     return (
         f"create macro function_tells(p_name) as case {cases(functions)} end;"
         f"create macro call_tells(p_name) as case {cases(calls)} end;"
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @lru_cache(maxsize=16_384)

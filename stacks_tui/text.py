@@ -1,4 +1,4 @@
-"""Text for people: strings of the system made safe to print, numbers with their units, cell widths.
+"""Text for people: strings made safe to print, or to stand in SQL; numbers with units; cell widths.
 
 Every string that came from the system (a comm, symbol, path, message of a library) passes through
 `printable` before it reaches a terminal. Numbers are rounded, but never to a lie: a share that is
@@ -156,3 +156,8 @@ def quantity(value: int, unit: str) -> str:
     if unit == "bytes":
         return size(value)
     return f"{count(value)} {unit}"
+
+
+def sql_literal(what: str) -> str:
+    """A text as SQL has it."""
+    return "'" + what.replace("'", "''") + "'"

@@ -14,11 +14,7 @@ from stacks_tui.live.groups import NO_SPAN, NO_WAIT
 from stacks_tui.live.view import Measure, Side, StackPart, Tab, View
 from stacks_tui.python.shown import Shown
 from stacks_tui.store.reader import Narrowing
-
-
-def literal(what: str) -> str:
-    """A text as SQL has it."""
-    return "'" + what.replace("'", "''") + "'"
+from stacks_tui.text import sql_literal
 
 
 def filter_conditions(view: View) -> list[str]:
@@ -35,7 +31,7 @@ def filter_conditions(view: View) -> list[str]:
 
 def kind_conditions(view: View) -> list[str]:
     """Of which kinds events are that the view counts, and that there is something to count."""
-    kinds = ", ".join(literal(kind.label) for kind in measures.kinds_of(view))
+    kinds = ", ".join(sql_literal(kind.label) for kind in measures.kinds_of(view))
     found = [f"e.kind in ({kinds})"]
     if measures.leaves_out_nothings(view):
         found.append(f"{value(view)} > 0")
@@ -99,10 +95,10 @@ class _Sought:
 
 def _sought(term: filters.Term) -> _Sought:
     if term.regex:
-        return _Sought(literal(term.text), "")
+        return _Sought(sql_literal(term.text), "")
     plain = "".join(terms.escaped(char) for char in term.text)
     regex = f"^{plain}$" if term.whole else f"(?i){plain}"
-    return _Sought(literal(regex), literal(term.text))
+    return _Sought(sql_literal(regex), sql_literal(term.text))
 
 
 def _term(term: filters.Term, shown: Shown) -> str:
@@ -115,14 +111,14 @@ def _term(term: filters.Term, shown: Shown) -> str:
 def _holds(field: str, sought: _Sought, shown: Shown, named: bool) -> str:
     regex = sought.regex
     if field in ("frame", "module"):
-        return f"in_{field}s(e.ustack, e.kstack, {regex}, '{shown}')"
+        return f"in_stacks('{field}', e.ustack, e.kstack, {regex}, '{shown}')"
     if field == "span":
-        name = f"coalesce(e.trace_name, {literal(NO_SPAN)})" if named else "e.trace_name"
+        name = f"coalesce(e.trace_name, {sql_literal(NO_SPAN)})" if named else "e.trace_name"
         return f"coalesce(regexp_matches({name}, {regex}), false)"
     if field == "reason":
         name = (
             "case when e.kind in ('wait', 'switch') then reason_of(e.kstack, e.state)"
-            f" else {literal(NO_WAIT)} end"
+            f" else {sql_literal(NO_WAIT)} end"
         )
         return f"regexp_matches({name}, {regex})"
     if field == "cgroup":

@@ -7,9 +7,9 @@ recording.
 from __future__ import annotations
 
 from stacks_tui.live import filter_sql, filters
-from stacks_tui.live.filter_sql import literal
 from stacks_tui.live.view import Group, Measure, Panel, Side, StackPart, Tab, View, Window
 from stacks_tui.python.shown import NO_PYTHON, Shown
+from stacks_tui.text import sql_literal
 
 _NO_STACK = "[{'name': '[no stack]', 'module': ''}]"
 _NO_PYTHON = f"[{{'name': '{NO_PYTHON}', 'module': ''}}]"
@@ -299,7 +299,7 @@ def _ledger(view: View, begin: int, end: int) -> str:
     names = [term.text for term in terms if term.field == "span" and term.whole]
     where = [
         f'where (open or "end" between {begin} and {end - 1})',
-        *(f"  and name = {literal(name)}" for name in names),
+        *(f"  and name = {sql_literal(name)}" for name in names),
         *([f"  and s.tgid = {view.tgid}"] if view.tgid else []),
     ]
     if view.instances:
